@@ -1,0 +1,1 @@
+"""What touches hardware: the network and the flash partition."""

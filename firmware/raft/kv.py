@@ -1,0 +1,215 @@
+"""The default state machine: a key-value store.
+
+Commands (the part behind a session's header), little endian; keys have 1 to 64 bytes, values
+up to 1,024:
+
+    PUT     u8 1, u8 key length, key, value
+    DELETE  u8 2, u8 key length, key
+    CAS     u8 3, u8 key length, key, expectation, new value
+            expectation: u8 0: no such key
+                         u8 1, u8 length, value: this value, of at most 32 bytes
+                         u8 2, 32 bytes: the value with this SHA-256
+
+Results: PUT nothing; DELETE and CAS u8 1 if they changed something, else u8 0. An unknown or
+broken command changes nothing and results in u8 255.
+
+Queries, and their answers:
+
+    GET     u8 1, key                              u8 0 / u8 1, value
+    KEYS    u8 2, u8 prefix length, prefix, after  u8 more, then per key: u8 length, key
+            keys that begin with the prefix and are greater than `after`, in order
+"""
+
+from hashlib import sha256
+
+PUT = 1
+DELETE = 2
+CAS = 3
+GET = 1
+KEYS = 2
+
+MAX_KEY = 64  # bytes
+MAX_VALUE = 1024  # bytes
+_INLINE = 32  # longest expected value that is sent whole; as long as a SHA-256
+_ABSENT = 0
+_VALUE = 1
+_DIGEST = 2
+
+KEY_RAM_BYTES = 64  # what a key costs in RAM beside its bytes and its value's
+MAX_ANSWER = 1024  # bytes of keys in one answer to KEYS
+
+_NOTHING = b""
+_NO = b"\0"
+_YES = b"\1"
+_BROKEN = b"\xff"
+
+
+def put(key, value):
+    """The command that stores `value` under `key` (bytes). Raises ValueError if too long."""
+    return bytes((PUT, len(_checked(key)))) + key + _checked_value(value)
+
+
+def delete(key):
+    return bytes((DELETE, len(_checked(key)))) + key
+
+
+def cas(key, expected, new):
+    """Store `new` if the value of `key` is `expected` (None: there is none)."""
+    if expected is None:
+        expectation = bytes((_ABSENT,))
+    elif len(_checked_value(expected)) <= _INLINE:
+        expectation = bytes((_VALUE, len(expected))) + expected
+    else:
+        expectation = bytes((_DIGEST,)) + sha256(expected).digest()
+    return bytes((CAS, len(_checked(key)))) + key + expectation + _checked_value(new)
+
+
+def get_query(key):
+    return bytes((GET,)) + _checked(key)
+
+
+def keys_query(prefix, after=b""):
+    return bytes((KEYS, len(prefix))) + prefix + after
+
+
+def get_answer(answer):
+    """The value (bytes) or None."""
+    return answer[1:] if answer[0] else None
+
+
+def keys_answer(answer):
+    """(list of keys, whether there are more)"""
+    keys = []
+    at = 1
+    while at < len(answer):
+        end = at + 1 + answer[at]
+        keys.append(bytes(answer[at + 1 : end]))
+        at = end
+    return keys, answer[0] != 0
+
+
+def _checked(key):
+    if not 1 <= len(key) <= MAX_KEY:
+        raise ValueError("a key has 1 to %d bytes, this one %d" % (MAX_KEY, len(key)))
+    return key
+
+
+def _checked_value(value):
+    if len(value) > MAX_VALUE:
+        raise ValueError("a value has at most %d bytes, this one %d" % (MAX_VALUE, len(value)))
+    return value
+
+
+class KeyValue:
+    """max_bytes: how much RAM its contents may take, by its own estimate (`used`).
+
+    The leader refuses commands that would lead beyond (`room_for`); what is committed is
+    applied on every node, whatever its own limit.
+    """
+
+    def __init__(self, max_bytes):
+        self.max_bytes = max_bytes
+        self.used = 0
+        self._values = {}
+
+    def is_valid(self, payload):
+        """Whether `payload` is a well-formed command."""
+        return _parse(payload) is not None
+
+    def room_for(self, payload):
+        """Whether there is room to apply `payload`: bytes or memoryview."""
+        return payload[0] == DELETE or self.used + KEY_RAM_BYTES + len(payload) <= self.max_bytes
+
+    def apply(self, payload):
+        """Apply one command; returns its result."""
+        parsed = _parse(payload)
+        if parsed is None:
+            return _BROKEN
+        kind, key, expectation, value = parsed
+        old = self._values.get(key)
+        if kind == PUT:
+            self._store(key, old, value)
+            return _NOTHING
+        if kind == DELETE:
+            if old is None:
+                return _NO
+            del self._values[key]
+            self.used -= KEY_RAM_BYTES + len(key) + len(old)
+            return _YES
+        if not _is_expected(expectation, old):
+            return _NO
+        self._store(key, old, value)
+        return _YES
+
+    def _store(self, key, old, value):
+        self.used += len(value)
+        if old is None:
+            self.used += KEY_RAM_BYTES + len(key)
+        else:
+            self.used -= len(old)
+        self._values[key] = value
+
+    def query(self, payload):
+        """Answer one query, or None if it is malformed."""
+        if len(payload) < 2:
+            return None
+        if payload[0] == GET:
+            value = self._values.get(bytes(payload[1:]))
+            return _NO if value is None else _YES + value
+        if payload[0] == KEYS and len(payload) >= 2 + payload[1]:
+            end = 2 + payload[1]
+            return self._keys(bytes(payload[2:end]), bytes(payload[end:]))
+        return None
+
+    def _keys(self, prefix, after):
+        found = sorted(k for k in self._values if k > after and k.startswith(prefix))
+        answer = bytearray(1)
+        for key in found:
+            if len(answer) + 1 + len(key) > MAX_ANSWER:
+                answer[0] = 1
+                break
+            answer.append(len(key))
+            answer.extend(key)
+        return bytes(answer)
+
+
+def _parse(payload):
+    """(kind, key, expectation, value) of a command, or None if it is malformed."""
+    n = len(payload)
+    if n < 3 or not 1 <= payload[1] <= MAX_KEY or n < 2 + payload[1]:
+        return None
+    kind = payload[0]
+    end = 2 + payload[1]
+    key = bytes(payload[2:end])
+    expectation = None
+    if kind == CAS:
+        start = end
+        end += _expectation_bytes(payload, start, n)
+        if end == start or end > n:
+            return None
+        expectation = bytes(payload[start:end])
+    elif kind == DELETE:
+        return (kind, key, None, _NOTHING) if n == end else None
+    elif kind != PUT:
+        return None
+    if n - end > MAX_VALUE:
+        return None
+    return kind, key, expectation, bytes(payload[end:])
+
+
+def _expectation_bytes(payload, at, n):
+    if at >= n:
+        return 0
+    if payload[at] == _ABSENT:
+        return 1
+    if payload[at] == _VALUE and at + 1 < n and payload[at + 1] <= _INLINE:
+        return 2 + payload[at + 1]
+    return 1 + 32 if payload[at] == _DIGEST else 0
+
+
+def _is_expected(expectation, value):
+    if expectation[0] == _ABSENT or value is None:
+        return expectation[0] == _ABSENT and value is None
+    if expectation[0] == _VALUE:
+        return value == expectation[2:]
+    return sha256(value).digest() == expectation[1:]

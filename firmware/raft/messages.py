@@ -1,0 +1,253 @@
+"""The messages, and how each of them lies in a datagram.
+
+Every datagram is one frame, little endian, of at most 1,400 bytes:
+
+    offset  size  what
+    0       1     0xA1: mark 0xA, format version 1
+    1       1     kind
+    2       1     from: node id 1..254; 0 is a client
+    3       1     to: node id 1..254; 0 is a client
+    4       4     cluster: 30 bits of the CRC-32 of the cluster's name
+    8       n     body
+    8 + n   4     seal (`seal.py`)
+
+All messages between nodes have one body of 20 bytes, and so a frame of 32 without entries:
+
+    kind             term       index         log term      commit     ctx
+    PRE_VOTE         would-be   last index    its term      own commit 0
+    PRE_VOTE_REPLY   see below  1 granted     0             own commit 0
+    VOTE             own        last index    its term      own commit 0
+    VOTE_REPLY       own        1 granted     0             own commit 0
+    APPEND           own        prev index    prev term     own commit round
+    COMMIT           own        prev index    prev term     own commit round
+    APPEND_REPLY     own        match index   0             own commit its round
+    APPEND_REJECT    own        hint index    hint term     own commit its round
+    RESCUE           own        0             0             own commit 0
+
+A round is the leader's own number for what it sent at one time; an answer gives it back. A
+granted PRE_VOTE_REPLY carries the would-be term it answers, a refused one the voter's own.
+APPEND without entries is the heartbeat. COMMIT is an APPEND without entries that wants no
+answer when it is accepted. APPEND and RESCUE are followed by entries up to the seal:
+
+    offset  size  what
+    0       4     term
+    4       2     length of the data
+    6       1     kind: no-op, command, configuration
+    7       n     data
+
+Between clients and nodes (`request` is the client's own number, given back in the reply):
+
+    WRITE    u32 request, command (`sessions.py`)
+    READ     u32 request, query (`kv.py`)
+    STATUS   u32 request
+    REPLY    u32 request, u8 status, u8 leader's id or 0, result
+
+Terms, indexes and rounds stay below 2^30, so that they are small integers on a 32-bit
+MicroPython: no allocation, and 34 years of one entry a second.
+"""
+
+import struct
+from binascii import crc32
+
+import raft.seal as seal
+
+MAX_DATAGRAM = 1400  # bytes; lwIP never delivers a fragmented one (over 1,472)
+HEADER_BYTES = 8
+PEER_BYTES = 28  # header and body of a message between nodes
+EMPTY_BYTES = PEER_BYTES + seal.SEAL_BYTES  # a heartbeat, a vote request
+ENTRY_HEADER_BYTES = 7
+ENTRIES_BYTES = MAX_DATAGRAM - EMPTY_BYTES  # room for entries in one datagram
+MAX_DATA = 1200  # bytes of one entry's data
+MAX_NUMBER = (1 << 30) - 1
+
+PRE_VOTE = 1
+PRE_VOTE_REPLY = 2
+VOTE = 3
+VOTE_REPLY = 4
+APPEND = 5
+COMMIT = 6
+APPEND_REPLY = 7
+APPEND_REJECT = 8
+RESCUE = 9
+WRITE = 16
+READ = 17
+STATUS = 18
+REPLY = 19
+
+# Kinds of log entries
+NOOP = 0
+COMMAND = 1
+CONFIG = 2
+
+# Statuses of a REPLY
+OK = 0
+NOT_LEADER = 1  # ask the leader named in the reply; this request had no effect
+BUSY = 2  # too much is waiting for commit; this request had no effect
+LOG_FULL = 3  # the flash log is full; this request had no effect
+STATE_FULL = 4  # the state machine is full; this request had no effect
+LOST = 5  # leadership ended while the command was waiting: ask again, under the same number
+BAD = 6  # malformed; this request had no effect
+
+MARK = 0xA1
+_PEER = "<BBBBIIIIII"
+_CLIENT = "<BBBBII"
+_REPLY_BYTES = 14
+
+
+class Message:
+    """What one node says to another. Reused: whoever keeps one copies what it needs."""
+
+    def __init__(self):
+        self.kind = 0
+        self.src = 0
+        self.dst = 0
+        self.term = 0
+        self.index = 0
+        self.log_term = 0
+        self.commit = 0
+        self.ctx = 0
+        self.entries = ()  # of (term: int, kind: int, data: bytes)
+
+
+def cluster_number(name):
+    """The 30 bits by which frames of the cluster `name` (str) are known."""
+    return crc32(name.encode()) & MAX_NUMBER
+
+
+class Codec:
+    """Frames of one node (or, with `node` 0, of a client) of the cluster `name`.
+
+    Has the one transmit buffer; `frame(n)` is a view of its first n bytes, valid until the
+    next encode.
+    """
+
+    def __init__(self, node, name):
+        self.node = node
+        self.cluster = cluster_number(name)
+        self.buf = bytearray(MAX_DATAGRAM)
+        self.view = memoryview(self.buf)
+        self._empty = self.view[:EMPTY_BYTES]
+
+    def frame(self, n):
+        return self._empty if n == EMPTY_BYTES else self.view[:n]
+
+    def encode(self, m):
+        """Write Message `m` into the buffer; returns the frame's bytes."""
+        buf = self.buf
+        struct.pack_into(
+            _PEER, buf, 0, MARK, m.kind, self.node, m.dst,
+            self.cluster, m.term, m.index, m.log_term, m.commit, m.ctx,
+        )  # fmt: skip
+        n = PEER_BYTES
+        for term, kind, data in m.entries:
+            size = len(data)
+            struct.pack_into("<IHB", buf, n, term, size, kind)
+            n += ENTRY_HEADER_BYTES
+            buf[n : n + size] = data
+            n += size
+        return seal.close(buf, self.view, n)
+
+    def decode(self, buf, m):
+        """Read the datagram `buf` (bytes) into Message `m`.
+
+        Returns False, with nothing but `m` touched, for whatever isn't a well-formed
+        message from another node to this one.
+        """
+        # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
+        # it search for neighbours, which costs more than all the rest.
+        n = len(buf)
+        if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
+            return False
+        kind = buf[1]
+        if kind < PRE_VOTE or kind > RESCUE or not seal.open(buf):
+            return False
+        cluster, term = struct.unpack_from("<II", buf, 4)
+        if cluster != self.cluster or term == 0 or term > MAX_NUMBER:
+            return False
+        index, log_term = struct.unpack_from("<II", buf, 12)
+        commit, ctx = struct.unpack_from("<II", buf, 20)
+        if index > MAX_NUMBER or log_term > MAX_NUMBER:
+            return False
+        if commit > MAX_NUMBER or ctx > MAX_NUMBER:
+            return False
+        m.kind = kind
+        m.src = buf[2]
+        m.dst = self.node
+        m.term = term
+        m.index = index
+        m.log_term = log_term
+        m.commit = commit
+        m.ctx = ctx
+        if n == EMPTY_BYTES:
+            m.entries = ()
+            return True
+        if kind != APPEND and kind != RESCUE:
+            return False
+        return _entries(buf, n - seal.SEAL_BYTES, m)
+
+    def request(self, node, kind, number, payload=b""):
+        """A client's frame to `node` into the buffer; returns its bytes."""
+        return self._client(kind, node, number, payload, HEADER_BYTES + 4)
+
+    def reply(self, number, status, leader, result=b""):
+        """A node's answer to a client into the buffer; returns the frame's bytes."""
+        self.buf[HEADER_BYTES + 4] = status
+        self.buf[HEADER_BYTES + 5] = leader
+        return self._client(REPLY, 0, number, result, _REPLY_BYTES)
+
+    def _client(self, kind, dst, number, payload, n):
+        end = n + len(payload)
+        if end + seal.SEAL_BYTES > MAX_DATAGRAM:
+            raise ValueError("%d bytes don't fit into a datagram" % len(payload))
+        struct.pack_into(_CLIENT, self.buf, 0, MARK, kind, self.node, dst, self.cluster, number)
+        self.buf[n:end] = payload
+        return seal.close(self.buf, self.view, end)
+
+    def decode_request(self, buf):
+        """(kind, request, payload: memoryview) of a client's frame `buf` to this node, or None."""
+        n = len(buf)
+        if not self._is_client_frame(buf, n, HEADER_BYTES + 4):
+            return None
+        if buf[2] != 0 or buf[3] != self.node or not WRITE <= buf[1] <= STATUS:
+            return None
+        payload = memoryview(buf)[HEADER_BYTES + 4 : n - seal.SEAL_BYTES]
+        return buf[1], struct.unpack_from("<I", buf, HEADER_BYTES)[0], payload
+
+    def decode_reply(self, buf):
+        """(node, request, status, leader, result: bytes) of a node's frame to a client, or None."""
+        n = len(buf)
+        if not self._is_client_frame(buf, n, _REPLY_BYTES) or buf[1] != REPLY or buf[3] != 0:
+            return None
+        number = struct.unpack_from("<I", buf, HEADER_BYTES)[0]
+        result = buf[_REPLY_BYTES : n - seal.SEAL_BYTES]
+        return buf[2], number, buf[HEADER_BYTES + 4], buf[HEADER_BYTES + 5], result
+
+    def _is_client_frame(self, buf, n, least):
+        if n < least + seal.SEAL_BYTES or n > MAX_DATAGRAM or buf[0] != MARK:
+            return False
+        if not seal.open(buf):
+            return False
+        return struct.unpack_from("<I", buf, 4)[0] == self.cluster
+
+
+def _entries(buf, end, m):
+    # The terms of a log never fall, and none is above the sender's own.
+    out = []
+    n = PEER_BYTES
+    floor = m.log_term if m.kind == APPEND else 1
+    while n < end:
+        if n + ENTRY_HEADER_BYTES > end:
+            return False
+        term, size = struct.unpack_from("<IH", buf, n)
+        kind = buf[n + 6]
+        n += ENTRY_HEADER_BYTES
+        if term < floor or term == 0 or term > m.term or kind > CONFIG:
+            return False
+        if size > MAX_DATA or n + size > end:
+            return False
+        if m.kind == APPEND:
+            floor = term
+        out.append((term, kind, buf[n : n + size]))
+        n += size
+    m.entries = out
+    return True

@@ -1,0 +1,301 @@
+"""The driver: the only place where core, store, transport and clock meet."""
+
+import asyncio
+
+from raft import interpreter, messages
+from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core
+from raft.events import Events
+from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
+from raft.kv import KeyValue
+from raft.log import Log
+from raft.messages import Codec, Message
+from raft.progress import PROBE
+from raft.service import Service
+from raft.sessions import Sessions
+from raft.store import Store
+from raft.udp import Endpoint, resolve
+
+VERSION = "0.1.0"
+STATE_KB = 24  # RAM for the state machine's contents
+REPORT_MS = 2000  # between two `stat` events
+MAX_BURST = 16  # datagrams taken in before anything else has its turn
+RECEIVE_BYTES = messages.MAX_DATAGRAM + 1  # one more: to see what is too long
+APPLY_BURST = 16  # entries applied before anything else has its turn
+
+
+class ConfigError(Exception):
+    """The configuration can't work; the message names the key."""
+
+
+class Node:
+    """One node of a cluster.
+
+    config: as `config.json` holds it (firmware/README.md). partition: the block device of
+    the flash log. machine: the state machine; by default a key-value store. events: where
+    its event lines go; by default to stdout.
+    Raises ConfigError, StoreError, OSError.
+    """
+
+    def __init__(self, config, partition, machine=None, events=None):
+        self.id, self.cluster, peers = _checked(config)
+        self.events = events or Events(self.id)
+        self.store = Store(partition, self.id)
+        self.machine = Sessions(machine or KeyValue(config.get("state_kb", STATE_KB) * 1024))
+        self.applied = 0
+        self.codec = Codec(self.id, self.cluster)
+        self.core = Core(
+            self.id, tuple(peers), Log(self.store), self.store.term, self.store.vote,
+            interpreter.draw, config.get("heartbeat_ms", HEARTBEAT_MS),
+            config.get("election_ms", ELECTION_MS), doubt=self.store.damage or 0,
+        )  # fmt: skip
+        self.dropped = 0  # datagrams that were no messages
+        self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
+        self._report_ms = config.get("report_ms", REPORT_MS)
+        self._message = Message()
+        self._seen = None  # (role, term, leader) as last told
+        self._now = ticks_ms()
+        self._failure = None
+        self._stopped = asyncio.Event()
+        self._behind = asyncio.Event()  # entries wait to be applied
+        me = peers[self.id]
+        self._addresses = {
+            peer: resolve(peers[peer]["host"], peers[peer]["port"])
+            for peer in peers
+            if peer != self.id
+        }
+        self._endpoint = Endpoint(resolve(me["host"], me["port"]))
+        self._clients = Endpoint(resolve(me["host"], me["client_port"]))
+        self.service = Service(self, self._clients)
+
+    async def run(self):
+        """Take part until `stop` is called; raises what a task has failed with.
+
+        After a failure nothing in RAM is to be trusted: make a new Node from the flash.
+        """
+        self._tell_recovery()
+        tasks = [
+            asyncio.create_task(self._supervise(name, task))
+            for name, task in (
+                ("peers", self._serve_peers),
+                ("clients", self._serve_clients),
+                ("tick", self._tick),
+                ("apply", self._apply_rest),
+                ("report", self._report),
+            )
+        ]
+        try:
+            await self._stopped.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._endpoint.close()
+            self._clients.close()
+        if self._failure:
+            raise self._failure
+
+    def stop(self):
+        """End `run`. What was acknowledged is durable already."""
+        self._stopped.set()
+
+    def status(self):
+        """What the node knows of itself, as a dict that JSON can carry."""
+        core, store = self.core, self.store
+        return {
+            "node": self.id,
+            "cluster": self.cluster,
+            "role": ROLES[core.role],
+            "term": core.term,
+            "leader": core.leader,
+            "commit": core.commit,
+            "applied": self.applied,
+            "last": core.log.last,
+            "uptime_ms": self.events.uptime(),
+            "heap_free": interpreter.free_heap(),
+            "interpreter": interpreter.NAME,
+            "version": VERSION,
+            "damage": store.damage,
+            "flash": {
+                "sectors": store.sectors,
+                "used": store.used_sectors(),
+                "erases": store.erases,
+                "late_erases": store.late_erases,
+                "programs": store.programs,
+                "pages": store.pages,
+                "bytes": store.bytes,
+            },
+            "udp": {
+                "received": self._endpoint.received,
+                "sent": self._endpoint.sent,
+                "dropped": self.dropped + self.service.dropped,
+                "errors": self._endpoint.errors + self._clients.errors,
+            },
+            "peers": {
+                str(peer): {
+                    "match": progress.match,
+                    "state": "probe" if progress.state == PROBE else "replicate",
+                }
+                for peer, progress in core.peers.items()
+            },
+        }
+
+    # The tasks
+
+    async def _supervise(self, name, task):
+        try:
+            await task()
+        except Exception as e:
+            self.events("crash", task=name, error=repr(e))
+            self._failure = e
+            self._stopped.set()
+
+    async def _serve_peers(self):
+        while True:
+            await self._endpoint.readable()
+            self._take_in()
+            self._drive()
+
+    async def _serve_clients(self):
+        while True:
+            await self._clients.readable()
+            self._pass_time()
+            self.service.receive(MAX_BURST)
+            self._drive()
+
+    async def _tick(self):
+        while True:
+            # At most a heartbeat's time: a follower may have become leader meanwhile.
+            await sleep_ms(max(1, min(self.core.due_ms(), self._heartbeat_ms)))
+            self._take_in()  # after a stall, what has waited in the socket goes first
+            self.core.tick()
+            self._drive()
+            if self.core.due_ms() >= self._heartbeat_ms // 2:
+                self.store.idle()
+
+    async def _apply_rest(self):
+        while True:
+            await self._behind.wait()
+            self._behind.clear()
+            self._apply()
+            await sleep_ms(0)
+
+    async def _report(self):
+        while True:
+            await sleep_ms(self._report_ms)
+            core = self.core
+            self.events(
+                "stat", role=ROLES[core.role], term=core.term, leader=core.leader,
+                commit=core.commit, applied=self.applied, last=core.log.last,
+                heap=interpreter.free_heap() or 0,
+            )  # fmt: skip
+
+    # Their steps, none of which waits for anything but the flash
+
+    def _pass_time(self):
+        now = ticks_ms()
+        self.core.pass_time(ticks_diff(now, self._now))
+        self._now = now
+
+    def _take_in(self):
+        self._pass_time()
+        for _ in range(MAX_BURST):
+            datagram = self._endpoint.receive(RECEIVE_BYTES)
+            if datagram is None:
+                return
+            if self.codec.decode(datagram, self._message):
+                self.core.step(self._message)
+            else:
+                self.dropped += 1
+
+    def _drive(self):
+        """Do what the core wants done, in the order that Ready names."""
+        core = self.core
+        while True:
+            ready = core.ready()
+            if ready is None:
+                break
+            # A leader's entries travel while it writes them itself. Its term, if new, goes
+            # to flash before anybody hears of it.
+            if not ready.save:
+                self._send(ready.early)
+            if ready.save or ready.entries:
+                self.store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
+            if ready.save:
+                self._send(ready.early)
+            self._send(ready.after)
+            if ready.reads:
+                self.service.confirmed(ready.reads)
+            core.advance()
+        if (core.role, core.term, core.leader) != self._seen:
+            self._tell_role()
+        if self.applied < core.commit:
+            self._apply()
+        self.service.answer_reads()
+        if core.alarm:
+            self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
+            core.alarm = None
+
+    def _send(self, letters):
+        for m in letters:
+            n = self.codec.encode(m)
+            self._endpoint.send(self.codec.frame(n), self._addresses[m.dst])
+
+    def _apply(self):
+        core = self.core
+        last = min(core.commit, self.applied + APPLY_BURST)
+        index = self.applied
+        while index < last:
+            for term, kind, data in core.log.slice(index + 1, APPLY_BURST * 64, 0):
+                index += 1
+                result = self.machine.apply(index, data) if kind == messages.COMMAND else b""
+                self.applied = index
+                self.service.applied(index, term, result)
+                if index == last:
+                    break
+        if self.applied < core.commit:
+            self._behind.set()
+
+    # Events
+
+    def _tell_recovery(self):
+        store = self.store
+        self.events("boot", version=VERSION, interpreter=interpreter.NAME, cluster=self.cluster)
+        self.events(
+            "recovered", term=store.term, vote=store.vote, last=store.last,
+            sectors=store.used_sectors(), of=store.sectors, torn=int(store.torn),
+        )  # fmt: skip
+        if store.damage is not None:
+            self.events("damage", sound=store.last, held=store.damage)
+
+    def _tell_role(self):
+        core = self.core
+        was_leader = self._seen is not None and self._seen[0] == LEADER
+        term_passed = self._seen is not None and self._seen[1] != core.term
+        self._seen = (core.role, core.term, core.leader)
+        if was_leader and (core.role != LEADER or term_passed):
+            self.service.lost_leadership()
+        facts = {"term": core.term, "last": core.log.last}
+        if core.role != LEADER and core.leader:
+            facts["leader"] = core.leader
+        self.events(ROLES[core.role], **facts)
+
+
+def _checked(config):
+    """(id, cluster name, {id: its entry in `nodes`}) of a configuration."""
+    for key in ("id", "cluster", "nodes"):
+        if key not in config:
+            raise ConfigError("config.json has no '%s'" % key)
+    peers = {int(node): entry for node, entry in config["nodes"].items()}
+    if config["id"] not in peers:
+        raise ConfigError("config.json: node %d (id) is not among nodes" % config["id"])
+    for node, entry in peers.items():
+        if not 1 <= node <= 254:
+            raise ConfigError("config.json: node %d: ids are 1 to 254" % node)
+        for key in ("host", "port", "client_port"):
+            if key not in entry:
+                raise ConfigError("config.json: node %d has no '%s'" % (node, key))
+    low, high = config.get("election_ms", ELECTION_MS)
+    if not config.get("heartbeat_ms", HEARTBEAT_MS) * 2 < low <= high:
+        raise ConfigError(
+            "config.json: election_ms must be [low, high], low more than twice heartbeat_ms"
+        )
+    return config["id"], config["cluster"], peers
