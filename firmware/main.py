@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import machine
+
 from board.flash import raft_partition
 from board.wifi import connect
 from raft.events import Events

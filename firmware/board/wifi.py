@@ -1,6 +1,7 @@
 """Wi-Fi as a station."""
 
 import network
+
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 
 STABLE_MS = 1000  # it counts as up only after it has stayed up that long

@@ -125,6 +125,7 @@ class Core:
         self._round = 0  # leader: the number of the latest round of messages
         self._must_send = False  # leader: a heartbeat or a read wants a round
         self._news = False  # leader: the commit index has moved
+        self._more = False  # leader: there may be entries to send
         self._reads = []  # leader: [token, index, round], round 0: not sent yet
         self._draw_timeout()
 
@@ -366,6 +367,7 @@ class Core:
         self._round = 0
         self._must_send = True
         self._news = False
+        self._more = False
         # Entries of earlier terms commit only together with one of its own (5.4.2).
         self._own_term_from = self._append_own(NOOP, b"")
         self._learn_commit(self.node, self._known_commit)
@@ -464,6 +466,8 @@ class Core:
                 peer.rejected(agreed + 1, self._round)
         elif peer.accepted(m.index):
             self._advance_commit()
+        if peer.next <= self.log.last:
+            self._more = True
 
     def _learn_commit(self, src, commit):
         # A follower may know of commits of earlier terms that this leader doesn't know of. By
@@ -497,6 +501,7 @@ class Core:
 
     def _append_own(self, kind, data):
         self._uncommitted += len(data)
+        self._more = True
         self.log.append((self.term, kind, data))
         return self.log.last
 
@@ -537,6 +542,8 @@ class Core:
                     read[1] = self.commit
                     read[2] = number
             must = True
+        if not (must or self._news or self._more):
+            return
         used = False
         for peer, progress in self.peers.items():
             sent = self._send_entries(peer, progress, number)
@@ -549,6 +556,7 @@ class Core:
             self._round = number
         self._must_send = False
         self._news = False
+        self._more = False
         if self._reads and not self.peers:
             self._round = number
             self._confirm_reads()
@@ -558,14 +566,17 @@ class Core:
         while progress.next <= self.log.last and progress.may_send():
             m = self._append_to(peer, progress, APPEND, number)
             m.entries = self.log.slice(progress.next, ENTRIES_BYTES, ENTRY_HEADER_BYTES)
-            progress.sent(m.index + len(m.entries))
+            progress.sent(m.index + len(m.entries), m.entries[-1][0])
             sent = True
         return sent
 
     def _append_to(self, peer, progress, kind, number):
         m = self._new(self._ready.early, kind, peer)
         m.index = progress.next - 1
-        m.log_term = self.log.term(m.index)
+        if progress.prev != m.index:
+            progress.prev = m.index
+            progress.prev_term = self.log.term(m.index)
+        m.log_term = progress.prev_term
         m.ctx = number
         return m
 

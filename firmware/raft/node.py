@@ -52,7 +52,7 @@ class Node:
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
-        self._seen = None  # (role, term, leader) as last told
+        self._role = self._term = self._leader = None  # as last told
         self._now = ticks_ms()
         self._failure = None
         self._stopped = asyncio.Event()
@@ -225,7 +225,7 @@ class Node:
             if ready.reads:
                 self.service.confirmed(ready.reads)
             core.advance()
-        if (core.role, core.term, core.leader) != self._seen:
+        if core.role != self._role or core.term != self._term or core.leader != self._leader:
             self._tell_role()
         if self.applied < core.commit:
             self._apply()
@@ -268,11 +268,11 @@ class Node:
 
     def _tell_role(self):
         core = self.core
-        was_leader = self._seen is not None and self._seen[0] == LEADER
-        term_passed = self._seen is not None and self._seen[1] != core.term
-        self._seen = (core.role, core.term, core.leader)
-        if was_leader and (core.role != LEADER or term_passed):
+        if self._role == LEADER:  # no longer, or in a new term
             self.service.lost_leadership()
+        self._role = core.role
+        self._term = core.term
+        self._leader = core.leader
         facts = {"term": core.term, "last": core.log.last}
         if core.role != LEADER and core.leader:
             facts["leader"] = core.leader

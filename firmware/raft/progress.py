@@ -24,6 +24,10 @@ class Progress:
         self.next = next_index  # the first index to send
         self.round = 0  # the latest round it has answered
         self.floor = 0  # rejections of rounds up to this one are old news
+        # The index before `next` and its term as last looked up: for a peer that is long dead
+        # it lies in flash, and is wanted for every heartbeat.
+        self.prev = -1
+        self.prev_term = 0
         self.heard = True  # since the last check of the quorum
         self._paused = False  # PROBE: an append is under way
         self._in_flight = []  # REPLICATE: last index of each append under way
@@ -34,13 +38,15 @@ class Progress:
             return not self._paused
         return len(self._in_flight) < MAX_IN_FLIGHT
 
-    def sent(self, last):
-        """An append with entries up to index `last` has left."""
+    def sent(self, last, term):
+        """An append with entries up to index `last`, which has `term`, has left."""
         if self.state == PROBE:
             self._paused = True
         else:
             self._in_flight.append(last)
             self.next = last + 1
+            self.prev = last
+            self.prev_term = term
 
     def accepted(self, index):
         """It holds all up to `index`. Returns whether that was news."""

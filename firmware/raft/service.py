@@ -2,7 +2,7 @@
 
 import json
 
-from raft import messages, sessions
+from raft import messages
 from raft.core import LEADER, Busy, LogFull, NotLeader, Refused
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time

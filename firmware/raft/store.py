@@ -353,7 +353,7 @@ class Store:
     def _take_records(self, sector, at):
         """Take in the records from `at` to the first that isn't sound; returns where it is."""
         while self._is_record(at):
-            kind, size, index, term = self._record(at)
+            _, size, index, term = self._record(at)
             if self._buf[at] & ~_FIRST == _STATE:
                 self._take_state(term, size)
             else:

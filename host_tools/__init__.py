@@ -1,0 +1,1 @@
+"""Tools for the desk: run, watch and prove a Raft cluster of ESP32 boards."""

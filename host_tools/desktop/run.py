@@ -1,0 +1,33 @@
+"""Runs firmware/main.py, as it is, in a folder that takes the place of a board's file system.
+
+    <interpreter> /.../host_tools/desktop/run.py STATE LOCK_FD <interpreter>
+
+STATE: the folder, with `config.json` and `raft.flash`. LOCK_FD: the open file that keeps other
+processes out of it. What follows is how to start the interpreter again: `machine.reset()` does.
+"""
+
+import os
+import sys
+
+
+def main():
+    here = __file__[: __file__.rindex("/")]
+    firmware = here[: here.rindex("/host_tools/")] + "/firmware"
+    others = [path for path in sys.path if path not in ("", here)]
+    sys.path[:] = [here + "/stand_ins", firmware] + others
+    os.chdir(sys.argv[1])
+
+    import desk
+
+    desk.write_whole_lines()
+    desk.stop_on_sigterm()
+    path = firmware + "/main.py"
+    with open(path) as f:
+        code = compile(f.read(), path, "exec")
+    exec(code, {"__name__": "__main__", "__file__": path})
+
+
+try:
+    main()
+except KeyboardInterrupt:
+    sys.exit(0)  # it came before main.py was ready for it

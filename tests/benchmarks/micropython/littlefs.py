@@ -1,0 +1,63 @@
+"""The same commands, appended to a file on littlefs and flushed; runs under MicroPython.
+
+Counts what MicroPython's own VfsLfs2 asks of the flash.
+"""
+
+import json
+import os
+
+from raft import kv, sessions
+
+COMMANDS = 1600
+SECTORS = 64
+SECTOR_BYTES = 4096
+PAGE_BYTES = 256
+
+
+class CountingFlash:
+    def __init__(self):
+        self.data = bytearray(SECTORS * SECTOR_BYTES)
+        self.erases = self.pages = self.bytes = 0
+
+    def readblocks(self, block, buf, offset=0):
+        start = block * SECTOR_BYTES + offset
+        buf[:] = memoryview(self.data)[start : start + len(buf)]
+
+    def writeblocks(self, block, buf, offset=0):
+        start = block * SECTOR_BYTES + offset
+        self.data[start : start + len(buf)] = buf
+        self.pages += (offset + len(buf) - 1) // PAGE_BYTES - offset // PAGE_BYTES + 1
+        self.bytes += len(buf)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return SECTORS
+        if op == 5:
+            return SECTOR_BYTES
+        if op == 6:
+            self.erases += 1
+        return 0
+
+
+def measure(batch):
+    flash = CountingFlash()
+    os.VfsLfs2.mkfs(flash)
+    os.mount(os.VfsLfs2(flash), "/flash")
+    flash.erases = flash.pages = flash.bytes = 0
+    with open("/flash/log", "ab") as log:
+        for first in range(0, COMMANDS, batch):
+            for number in range(first, first + batch):
+                key = b"key-%04d" % (number % 100)
+                log.write(sessions.command(1, number, kv.put(key, b"v" * 56)))
+            log.flush()
+    os.umount("/flash")
+    return {
+        "flash.littlefs.erases_per_command.batch%d" % batch: flash.erases / COMMANDS,
+        "flash.littlefs.programs_per_command.batch%d" % batch: flash.pages / COMMANDS,
+        "flash.littlefs.bytes_per_command.batch%d" % batch: flash.bytes / COMMANDS,
+    }
+
+
+figures = measure(1)
+figures.update(measure(16))
+print(json.dumps(figures))
