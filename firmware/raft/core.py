@@ -17,6 +17,7 @@ from raft.messages import (
     COMMIT,
     ENTRIES_BYTES,
     ENTRY_HEADER_BYTES,
+    MAX_DATA,
     NOOP,
     PRE_VOTE,
     PRE_VOTE_REPLY,
@@ -51,6 +52,10 @@ class NotLeader(Refused):
 
 class Busy(Refused):
     """Too many bytes wait for commit."""
+
+
+class TooLong(Refused):
+    """The data don't fit into an entry."""
 
 
 class LogFull(Refused):
@@ -118,6 +123,7 @@ class Core:
         self._timeout = 0
         self._since_send = 0  # ms since the last round of heartbeats or vote requests
         self._since_check = 0  # leader: ms since the last check of the quorum
+        self._gave_way = False  # to another pre-candidate, since a leader was heard
         self._answers = {}  # candidate: node id -> granted
         self._known_commit = 0  # candidate: the highest commit index its voters told
         self._uncommitted = 0  # leader: bytes of data proposed and not committed
@@ -163,10 +169,12 @@ class Core:
     def propose(self, kind, data):
         """Append an entry to the leader's log; returns its index.
 
-        Raises NotLeader, Busy or LogFull; then the proposal has no effect.
+        Raises NotLeader, TooLong, Busy or LogFull; then the proposal has no effect.
         """
         if self.role != LEADER:
             raise NotLeader("node %d is not the leader" % self.node)
+        if len(data) > MAX_DATA:
+            raise TooLong("an entry has at most %d bytes, this one %d" % (MAX_DATA, len(data)))
         if self._uncommitted and self._uncommitted + len(data) > self._uncommitted_bytes:
             raise Busy("%d bytes wait for commit: try again" % self._uncommitted)
         if not self.log.has_room(len(data)):
@@ -320,8 +328,10 @@ class Core:
         reply = self._new(self._ready.after, PRE_VOTE_REPLY, m.src)
         reply.term = m.term if granted else self.term
         reply.index = 1 if granted else 0
-        if granted and self.role == PRE_CANDIDATE and m.src < self.node:
+        if granted and self.role == PRE_CANDIDATE and m.src < self.node and not self._gave_way:
             # Two that ask at once would split the vote: the one with the lower id goes on.
+            # Once only, or else one that nobody's answers reach would hold off all others.
+            self._gave_way = True
             self.role = FOLLOWER
             self._draw_timeout()
 
@@ -330,6 +340,7 @@ class Core:
         granted = granted and self.leader == NOBODY  # nobody can win a term that has a leader
         if granted:
             self.vote = m.src
+            self.role = FOLLOWER  # a pre-candidate that went on would unseat whom it votes for
             self._draw_timeout()
         reply = self._new(self._ready.after, VOTE_REPLY, m.src)
         reply.index = 1 if granted else 0
@@ -400,6 +411,7 @@ class Core:
             return
         if self.role != FOLLOWER or self.leader != m.src:
             self._follow(m.term, m.src)
+            self._gave_way = False
         self._elapsed = 0
         log = self.log
         if m.index < self.commit:
@@ -457,9 +469,8 @@ class Core:
             peer.round = m.ctx
             if self._reads:
                 self._confirm_reads()
-        self._learn_commit(m.src, m.commit)
-        if m.index > self.log.last:
-            return  # it answers to what was never sent
+        if not self._learn_commit(m.src, m.commit) or m.index > self.log.last:
+            return  # it claims what can't be: nothing else that it says counts either
         if m.kind == APPEND_REJECT:
             if m.ctx > peer.floor:
                 agreed = self.log.conflict(m.index, m.log_term)
@@ -470,15 +481,16 @@ class Core:
             self._more = True
 
     def _learn_commit(self, src, commit):
+        """Take over a commit index that another node knows. Returns whether it can be true."""
         # A follower may know of commits of earlier terms that this leader doesn't know of. By
         # Leader Completeness (5.4.3) the leader holds those entries; a claim of more means
         # that something is broken, and is not a thing to merge.
-        if commit <= self.commit:
-            return
-        if commit >= self._own_term_from:
-            self.alarm = (src, commit)
-        else:
+        if commit > self.commit:
+            if commit >= self._own_term_from:
+                self.alarm = (src, commit)
+                return False
             self._set_commit(commit)
+        return True
 
     def _handle_rescue(self, m):
         if self.role != LEADER:
@@ -545,7 +557,8 @@ class Core:
         if not (must or self._news or self._more):
             return
         used = False
-        for peer, progress in self.peers.items():
+        for peer in self._others:  # not `peers`: a dictionary's order is the interpreter's
+            progress = self.peers[peer]
             sent = self._send_entries(peer, progress, number)
             if not sent and (must or self._news):
                 if must or progress.state == REPLICATE:

@@ -2,7 +2,7 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. readable(sock): to be awaited, see there.
+free_heap() -> int | None: bytes. serve(endpoint, handle): to be awaited, see there.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ if sys.implementation.name == "micropython":
     print_exception = sys.print_exception
     free_heap = gc.mem_free
 
-    def readable(sock):
-        """Wait until `sock` can be read, or has an error to tell."""
+    def _readable(sock):
         # MicroPython's asyncio has streams and no datagrams; its queue takes any socket
         # (extmod/asyncio/stream.py waits the same way).
         yield _core._io_queue.queue_read(sock)
 
-    def forget(sock):
-        """`sock` is about to be closed. Nobody waits for it: its one reader closes it."""
+    async def serve(endpoint, handle):
+        """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""
+        while True:
+            await _readable(endpoint.socket)
+            handle()
 
     NAME = "MicroPython %d.%d.%d" % sys.implementation.version[:3]
 else:
     import traceback
-
-    _waiting = {}  # fileno -> Event set while the socket has something to read
 
     def ticks_ms():
         return time.monotonic_ns() // 1_000_000
@@ -50,19 +50,29 @@ else:
     def free_heap():
         return None
 
-    async def readable(sock):
-        """Wait until `sock` can be read, or has an error to tell."""
-        event = _waiting.get(sock.fileno())
-        if event is None:
-            event = _waiting[sock.fileno()] = asyncio.Event()
-            asyncio.get_running_loop().add_reader(sock.fileno(), event.set)
-        await event.wait()
-        event.clear()
+    async def serve(endpoint, handle):
+        """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""
+        # From the loop's own callback: a task that waits would wake one turn of it later.
+        loop = asyncio.get_running_loop()
+        while True:
+            ended = loop.create_future()
+            number = endpoint.socket.fileno()
+            loop.add_reader(number, _handle, endpoint, endpoint.socket, handle, ended)
+            try:
+                await ended
+            finally:
+                loop.remove_reader(number)
 
-    def forget(sock):
-        """`sock` is about to be closed."""
-        if _waiting.pop(sock.fileno(), None):
-            asyncio.get_running_loop().remove_reader(sock.fileno())
+    def _handle(endpoint, sock, handle, ended):
+        if ended.done():
+            return
+        try:
+            handle()
+        except Exception as e:
+            ended.set_exception(e)
+        else:
+            if endpoint.socket is not sock:  # it was opened anew
+                ended.set_result(None)
 
     NAME = "CPython %d.%d.%d" % sys.version_info[:3]
 

@@ -149,17 +149,10 @@ class Node:
             self._stopped.set()
 
     async def _serve_peers(self):
-        while True:
-            await self._endpoint.readable()
-            self._take_in()
-            self._drive()
+        await self._endpoint.serve(self._hear_peers)
 
     async def _serve_clients(self):
-        while True:
-            await self._clients.readable()
-            self._pass_time()
-            self.service.receive(MAX_BURST)
-            self._drive()
+        await self._clients.serve(self._hear_clients)
 
     async def _tick(self):
         while True:
@@ -195,14 +188,24 @@ class Node:
         self.core.pass_time(ticks_diff(now, self._now))
         self._now = now
 
+    def _hear_peers(self):
+        self._take_in()
+        self._drive()
+
+    def _hear_clients(self):
+        self._pass_time()
+        self.service.receive(MAX_BURST)
+        self._drive()
+
     def _take_in(self):
         self._pass_time()
         for _ in range(MAX_BURST):
             datagram = self._endpoint.receive(RECEIVE_BYTES)
             if datagram is None:
                 return
-            if self.codec.decode(datagram, self._message):
-                self.core.step(self._message)
+            m = self._message
+            if self.codec.decode(datagram, m) and m.src in self._addresses:
+                self.core.step(m)
             else:
                 self.dropped += 1
 
@@ -213,6 +216,8 @@ class Node:
             ready = core.ready()
             if ready is None:
                 break
+            if not (ready.save or ready.entries):
+                self._apply()  # who waits for a result goes before the news of the commit
             # A leader's entries travel while it writes them itself. Its term, if new, goes
             # to flash before anybody hears of it.
             if not ready.save:
@@ -227,8 +232,7 @@ class Node:
             core.advance()
         if core.role != self._role or core.term != self._term or core.leader != self._leader:
             self._tell_role()
-        if self.applied < core.commit:
-            self._apply()
+        self._apply()
         self.service.answer_reads()
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
@@ -241,8 +245,10 @@ class Node:
 
     def _apply(self):
         core = self.core
-        last = min(core.commit, self.applied + APPLY_BURST)
         index = self.applied
+        if index == core.commit:
+            return
+        last = min(core.commit, index + APPLY_BURST)
         while index < last:
             for term, kind, data in core.log.slice(index + 1, APPLY_BURST * 64, 0):
                 index += 1

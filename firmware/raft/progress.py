@@ -69,6 +69,10 @@ class Progress:
 
         `now` is the latest round sent: later rejections of it or of older ones are ignored.
         """
+        if self.state == PROBE and self.next == self.match + 1:
+            # It was asked, after the last rejection, for what it has acknowledged, and doesn't
+            # have it: its flash has lost entries.
+            self.match = 0
         self.state = PROBE
         self._paused = False
         self._in_flight.clear()

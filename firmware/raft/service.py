@@ -3,11 +3,16 @@
 import json
 
 from raft import messages
-from raft.core import LEADER, Busy, LogFull, NotLeader, Refused
+from raft.core import LEADER, Busy, LogFull, NotLeader, Refused, TooLong
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 
-_STATUS = {NotLeader: messages.NOT_LEADER, Busy: messages.BUSY, LogFull: messages.LOG_FULL}
+_STATUS = {
+    NotLeader: messages.NOT_LEADER,
+    Busy: messages.BUSY,
+    LogFull: messages.LOG_FULL,
+    TooLong: messages.BAD,
+}
 
 
 class Service:

@@ -96,7 +96,7 @@ class Store:
         self._buf = bytearray(SECTOR_BYTES)  # for one sector read, or one program made ready
         self._view = memoryview(self._buf)
         self._low = array("I", [_NONE] * self.sectors)  # lowest index of an entry per sector
-        self._oldest = 0  # sequence number of the oldest sector in use
+        self._oldest = 0  # sequence number of the oldest sector in use: none has left yet
         self._newest = -1  # and of the newest; none yet
         self._end = SECTOR_BYTES  # where the next record goes in the newest sector
         self._erased = 0  # how many sectors behind the newest are known to be erased
@@ -241,10 +241,11 @@ class Store:
         while self._is_record(at):
             kind, size, index, term = self._record(at)
             if self._buf[at] & ~_FIRST == _ENTRY:
-                if index > low + len(entries):
-                    break  # behind a gap that damage has made
-                del entries[index - low :]
-                entries.append((term, kind, bytes(self._view[at + 12 : at + 12 + size])))
+                # One above all so far is replaced further on in this sector, or lies behind
+                # a gap that damage has made (and so behind the limit).
+                if index <= low + len(entries):
+                    del entries[index - low :]
+                    entries.append((term, kind, bytes(self._view[at + 12 : at + 12 + size])))
             at = self._next(at)
         del entries[limit - low :]
         return entries
@@ -280,8 +281,7 @@ class Store:
         while sequence <= self._newest:
             self._recover_sector(sequence, sequence == self._newest)
             sequence += 1
-        if self._newest >= 0:
-            self._look_behind()
+        self._look_behind()
         if self.damage is not None:
             if self.last >= self.damage:
                 self.damage = None  # a leader has since brought all that was lost
@@ -289,19 +289,11 @@ class Store:
                 self._end = SECTOR_BYTES  # what comes next begins a new sector
 
     def _find_sectors(self):
-        """The sectors in use are those with a sound header, in order of sequence numbers."""
-        oldest = newest = -1
+        """The newest sector in use; those before it are in use too, readable or not."""
         for sector in range(self.sectors):
             sequence = self._header(sector)
-            if sequence is None:
-                continue
-            if newest < 0 or sequence > newest:
-                newest = sequence
-            if oldest < 0 or sequence < oldest:
-                oldest = sequence
-        if newest >= 0:
-            self._oldest = oldest
-            self._newest = newest
+            if sequence is not None and sequence > self._newest:
+                self._newest = sequence
 
     def _header(self, sector):
         """Read a sector's header into the buffer; its sequence number, or None."""
@@ -323,18 +315,13 @@ class Store:
 
     def _recover_sector(self, sequence, is_newest):
         sector = sequence % self.sectors
-        if self._header(sector) != sequence:
-            self._damaged(self.last + 1)  # a hole in the ring: what it held isn't known
-            return
+        is_sound = self._header(sector) == sequence
         self._device.readblocks(sector, self._buf, 0)
-        vote = struct.unpack_from("<H", self._buf, 6)[0]
-        self._take_state(struct.unpack_from("<I", self._buf, 12)[0], vote)
-        # The same index and term mean the same log up to there (Log Matching): only then are
-        # the entries of this sector the continuation of what has been read so far.
-        next_index, last_term = struct.unpack_from("<II", self._buf, 16)
-        self._reachable = next_index == self.last + 1 and last_term == self.last_term
-        if not self._reachable:
-            self._damaged(max(next_index - 1, self.last + 1))
+        if is_sound:
+            self._take_header()
+        else:  # its records still tell how far the log had got
+            self._damaged(self.last + 1)
+            self._reachable = False
         at = HEADER_BYTES
         while True:
             at = self._take_records(sector, at)
@@ -349,6 +336,16 @@ class Store:
             self._reachable = False  # what was lost may have replaced entries
             at = sound
         self._end = at
+
+    def _take_header(self):
+        vote = struct.unpack_from("<H", self._buf, 6)[0]
+        self._take_state(struct.unpack_from("<I", self._buf, 12)[0], vote)
+        # The same index and term mean the same log up to there (Log Matching): only then are
+        # the entries of this sector the continuation of what has been read so far.
+        next_index, last_term = struct.unpack_from("<II", self._buf, 16)
+        self._reachable = next_index == self.last + 1 and last_term == self.last_term
+        if not self._reachable:
+            self._damaged(max(next_index - 1, self.last + 1))
 
     def _take_records(self, sector, at):
         """Take in the records from `at` to the first that isn't sound; returns where it is."""
@@ -402,10 +399,10 @@ class Store:
 
     def _look_behind(self):
         """Sound records behind the newest sector: its successor has lost its header."""
-        sector = (self._newest + 1) % self.sectors
         if self.used_sectors() >= self.sectors:
             return
-        self._device.readblocks(sector, self._buf, 0)
+        self._device.readblocks((self._newest + 1) % self.sectors, self._buf, 0)
         if self._is_record(HEADER_BYTES):
-            self._damaged(self.last + 1)
-            self._end = SECTOR_BYTES
+            # Stays in use, unreadable: or else the next program would erase the evidence.
+            self._newest += 1
+            self._recover_sector(self._newest, True)

@@ -31,24 +31,24 @@ class Endpoint:
         self._open()
 
     def _open(self):
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(self._address)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(self._address)
 
-    def readable(self):
-        """Await a datagram. Take all there are before awaiting again."""
-        return interpreter.readable(self._socket)
+    def serve(self, handle):
+        """Await it: calls `handle()` whenever a datagram waits. `handle` takes all there are."""
+        return interpreter.serve(self, handle)
 
     # `readinto` would spare the allocation, but on MicroPython it reads on until its buffer is
     # full: two datagrams arrive as one (py/stream.c, mp_stream_rw).
 
     def receive(self, most):
         """The next datagram (bytes), cut off behind `most` bytes; None if there is none."""
-        return self._take(self._socket.recv, most)
+        return self._take(self.socket.recv, most)
 
     def receive_from(self, most):
         """(datagram, sender's address), or None."""
-        return self._take(self._socket.recvfrom, most)
+        return self._take(self.socket.recvfrom, most)
 
     def _take(self, receive, most):
         try:
@@ -72,14 +72,13 @@ class Endpoint:
         """Send one datagram. One that can't be sent is a lost datagram, nothing more."""
         # A dead peer's address gives ENOMEM on lwIP, others EHOSTUNREACH or ETIMEDOUT.
         try:
-            self._socket.sendto(data, address)
+            self.socket.sendto(data, address)
             self.sent += 1
         except OSError:
             self.errors += 1
 
     def close(self):
-        interpreter.forget(self._socket)
-        self._socket.close()
+        self.socket.close()
 
     def _reopen(self):
         # An empty datagram marks an ESP32's socket as closed by its peer, for ever
