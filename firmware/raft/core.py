@@ -28,6 +28,7 @@ from raft.messages import (
 )
 from raft.progress import REPLICATE, Progress
 from raft.sessions import has_session, same_command
+from raft.store import RESERVE
 
 FOLLOWER = 0
 PRE_CANDIDATE = 1
@@ -40,6 +41,10 @@ NOBODY = 0  # no vote in this term; no leader known
 HEARTBEAT_MS = 50
 ELECTION_MS = (150, 300)
 UNCOMMITTED_BYTES = 8192  # of data proposed and not yet committed
+
+# Sectors of flash that a follower keeps for terms and votes: less than the leader does, which
+# may have used fewer for the same log.
+FOLLOWER_RESERVE = 1
 
 
 class Refused(Exception):
@@ -114,7 +119,7 @@ class Core:
         self._heartbeat_ms = heartbeat_ms
         self._election_low, self._election_high = election_ms
         self._uncommitted_bytes = uncommitted_bytes
-        self._doubt = doubt
+        self._doubt = doubt if log.last < doubt else 0
         self._saved_term = term
         self._saved_vote = vote
         self._ready = Ready()
@@ -177,7 +182,7 @@ class Core:
             raise TooLong("an entry has at most %d bytes, this one %d" % (MAX_DATA, len(data)))
         if self._uncommitted and self._uncommitted + len(data) > self._uncommitted_bytes:
             raise Busy("%d bytes wait for commit: try again" % self._uncommitted)
-        if not self.log.has_room(len(data)):
+        if not self.log.has_room(len(data), RESERVE):
             raise LogFull("the flash log is full: erase it, or use a larger partition")
         return self._append_own(kind, data)
 
@@ -251,6 +256,8 @@ class Core:
         if r.entries:
             r.entries = ()
             self.log.stable(self.commit)
+            if self.log.last >= self._doubt:
+                self._doubt = 0
             if self.role == LEADER:
                 self._advance_commit()
 
@@ -275,7 +282,7 @@ class Core:
         self.leader = leader
 
     def _is_trusted(self):
-        return self.node in self.members.voters and self.log.last >= self._doubt
+        return self.node in self.members.voters and not self._doubt
 
     def _campaign(self):
         # First only ask whether it would be elected (dissertation 9.6): a node that was cut
@@ -434,6 +441,9 @@ class Core:
                 # datagrams, "all after prev" would drop what a later append brought.
                 self._rescue(last_new)
                 log.truncate(last_new)
+            if not log.has_room(len(entry[2]), FOLLOWER_RESERVE):
+                last_new -= 1
+                break  # acknowledge what there was room for; others may make the majority
             log.append(entry)
         if m.commit > self.commit and last_new > self.commit:
             self.commit = min(m.commit, last_new)

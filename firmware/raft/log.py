@@ -4,12 +4,15 @@ An entry is a tuple (term: int, kind: int, data: bytes); indexes start at 1. Wha
 has made durable may leave the RAM, and is read back from flash when a follower needs it.
 """
 
+from raft.store import record_bytes
+
 RAM_BYTES = 4096
 ENTRY_RAM_BYTES = 64  # what an entry costs in RAM beside its data: tuple, bytes object, slot
 
 
 class Log:
-    """`store` gives `last`, `last_term`, `live(index)` and `has_room(bytes)` (see store.py).
+    """`store` gives `last`, `last_term`, `live(index)`, `has_room(…)`
+    (see store.py).
 
     ram_bytes: how much of the newest durable entries is kept in RAM, data and overhead.
     """
@@ -21,6 +24,7 @@ class Log:
         self.durable = store.last  # the highest index that would survive a power cut
         self._ram_bytes = ram_bytes
         self._used = 0
+        self._pending = 0  # bytes of records on their way to the flash
         self._first = self.last + 1  # index of _entries[0]
         self._entries = []
 
@@ -49,6 +53,8 @@ class Log:
             first, entries = self._first, self._entries
         else:
             first, entries = self.store.live(index)
+            # Behind what only it holds, the flash may have entries that were dropped since.
+            del entries[self._first - first :]
         start = end = index - first
         while end < len(entries):
             max_bytes -= entry_bytes + len(entries[end][2])
@@ -75,15 +81,16 @@ class Log:
                 return index
         return 0
 
-    def has_room(self, data_bytes):
-        """Whether the flash has room for a command of that size."""
-        return self.store.has_room(data_bytes)
+    def has_room(self, data_bytes, reserve):
+        """Whether the flash has room for one more entry, and `reserve` sectors beside it."""
+        return self.store.has_room(data_bytes, reserve, self._pending)
 
     def append(self, entry):
         self.last += 1
         self.last_term = entry[0]
         self._entries.append(entry)
         self._used += ENTRY_RAM_BYTES + len(entry[2])
+        self._pending += record_bytes(len(entry[2]))
 
     def truncate(self, index):
         """Drop all entries from `index` on, here; the store does when their successors come."""
@@ -111,6 +118,7 @@ class Log:
         Those above index `commit` stay; the leader bounds them (UNCOMMITTED_BYTES).
         """
         self.durable = self.last
+        self._pending = 0
         if self._used <= self._ram_bytes:
             return
         # Down to three quarters, so that the list is moved now and then, not at each entry.

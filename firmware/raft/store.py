@@ -47,6 +47,7 @@ HEADER_BYTES = 28
 RECORD_BYTES = 16  # a record without its data
 ERASED_AHEAD = 2  # sectors kept erased, so that none is erased while a command waits
 RESERVE = 4  # sectors that commands may not use: terms, votes and no-ops must go on
+MAX_RECORD_BYTES = 1220
 
 _MAGIC = b"RAFT"
 _VERSION = 1
@@ -65,6 +66,11 @@ class StoreError(Exception):
 
 class StoreFull(StoreError):
     """No sector is left."""
+
+
+def record_bytes(data_bytes):
+    """The bytes of flash that a record with so many bytes of data takes."""
+    return (RECORD_BYTES + data_bytes + 3) & ~3
 
 
 class Store:
@@ -131,15 +137,19 @@ class Store:
 
     def free_sectors(self):
         """Sectors that commands may still use, beside the one being filled."""
-        return self.sectors - RESERVE - (self._newest - self._oldest + 1)
+        return self.sectors - RESERVE - self.used_sectors()
 
-    def has_room(self, data_bytes):
-        """Whether a command of that size may be proposed."""
-        return (
-            self.free_sectors() > 0
-            or self.free_sectors() == 0
-            and self._end + RECORD_BYTES + 3 + data_bytes <= SECTOR_BYTES
-        )
+    def has_room(self, data_bytes, reserve=RESERVE, pending=0):
+        """Whether an entry with that much data fits, and leaves `reserve` sectors unused.
+
+        pending: bytes of records that will be written before it.
+        """
+        size = pending + record_bytes(data_bytes)
+        sectors = 0
+        if size > SECTOR_BYTES - self._end:
+            # A record that doesn't fit into the rest of a sector leaves that rest unused.
+            sectors = (size - 1) // (SECTOR_BYTES - HEADER_BYTES - MAX_RECORD_BYTES) + 1
+        return self.used_sectors() + sectors + reserve <= self.sectors
 
     def used_sectors(self):
         return self._newest - self._oldest + 1
@@ -158,11 +168,11 @@ class Store:
 
     def _put(self, at, start, kind_of_record, kind, term, index, size, data):
         """Put one record into the buffer at `at`. Returns the new (at, start)."""
-        end = at + ((RECORD_BYTES + len(data) + 3) & ~3)
+        end = at + record_bytes(len(data))
         if end > SECTOR_BYTES:
             self._program(start, at)
             start, at = 0, self._begin_sector()
-            end = at + ((RECORD_BYTES + len(data) + 3) & ~3)
+            end = at + record_bytes(len(data))
         if at == start or start == 0 and at == HEADER_BYTES:
             kind_of_record |= _FIRST
         buf = self._buf
@@ -262,7 +272,7 @@ class Store:
         return buf[at + 2] | buf[at + 3] << 8 if buf[at] & ~_FIRST == _ENTRY else 0
 
     def _next(self, at):
-        return at + ((RECORD_BYTES + self._data_bytes(at) + 3) & ~3)
+        return at + record_bytes(self._data_bytes(at))
 
     def _is_record(self, at):
         """Whether a whole and sound record begins at `at` in the buffer."""

@@ -1,0 +1,330 @@
+"""Nodes for tests: real cores over real logs and flash stores, and a wire worked by hand.
+
+Portable. A `Member` is one node, driven as `node.py` drives it; a `Group` is a cluster of them,
+whose datagrams lie in `wire` until the test delivers, loses, doubles or reorders them.
+"""
+
+from raft.core import CANDIDATE, ELECTION_MS, HEARTBEAT_MS, LEADER, PRE_CANDIDATE, Core
+from raft.log import RAM_BYTES, Log
+from raft.messages import (
+    APPEND,
+    COMMAND,
+    COMMIT,
+    MAX_DATAGRAM,
+    PRE_VOTE_REPLY,
+    VOTE_REPLY,
+    Codec,
+    Message,
+)
+from raft.store import Store
+from tests.flash import RamFlash
+
+CLUSTER = "test"
+SECTORS = 16
+LOW_MS, HIGH_MS = ELECTION_MS
+STEP_MS = 10  # how finely `Group.run` lets time go by
+GRANTED = 1  # index of a reply that grants a vote
+
+_codecs: dict[int, Codec] = {}
+
+
+def highest(low: int, high: int) -> int:
+    """The election timeout of nodes that are to stand only when the test says so."""
+    return high
+
+
+def entry(index: int, term: int) -> tuple[int, int, bytes]:
+    """A command without a session; one index and one term make one entry, as in a real log."""
+    return term, COMMAND, b"%d.%d" % (index, term)
+
+
+def entries(first: int, *terms: int) -> list[tuple[int, int, bytes]]:
+    """Commands of these terms, the first at index `first`."""
+    return [entry(first + i, term) for i, term in enumerate(terms)]
+
+
+def letter(kind: int, src: int, dst: int, term: int, index: int = 0, log_term: int = 0,
+           commit: int = 0, ctx: int = 0, entries=()) -> Message:  # fmt: skip
+    """A message with these fields."""
+    m = Message()
+    m.kind, m.src, m.dst, m.term, m.index = kind, src, dst, term, index
+    m.log_term, m.commit, m.ctx, m.entries = log_term, commit, ctx, entries
+    return m
+
+
+def frame(m: Message) -> bytes:
+    """The datagram of a message, as its sender encodes it."""
+    codec = _codec(m.src)
+    return bytes(codec.frame(codec.encode(m)))
+
+
+def message(datagram: bytes) -> Message:
+    """The message of a datagram, as its receiver decodes it."""
+    m = Message()
+    assert _codec(datagram[3]).decode(datagram, m)
+    return m
+
+
+def _codec(node: int) -> Codec:
+    if node not in _codecs:
+        _codecs[node] = Codec(node, CLUSTER)
+    return _codecs[node]
+
+
+class Member:
+    """One node of a cluster with the given voters.
+
+    terms: of the entries that its log holds at the start; term, vote: its hard state then.
+    out: datagrams it has sent. applied: entries. reads: (token, index) it may answer.
+    """
+
+    def __init__(self, node: int, voters: tuple[int, ...], terms: tuple[int, ...] = (),
+                 term: int = 0, vote: int = 0, draw=highest, ram_bytes: int = RAM_BYTES,
+                 sectors: int = SECTORS) -> None:  # fmt: skip
+        self.node = node
+        self.voters = voters
+        self.flash = RamFlash(sectors)
+        self._draw = draw
+        self._ram_bytes = ram_bytes
+        if terms or term:
+            Store(self.flash, node).append(True, term or terms[-1], vote, 1, entries(1, *terms))
+        self.start()
+
+    def start(self) -> None:
+        """Power on: all that it knows is what its flash holds."""
+        self.flash = self.flash.copy()
+        self.store = Store(self.flash, self.node)
+        self.log = Log(self.store, self._ram_bytes)
+        self.core = Core(
+            self.node, self.voters, self.log, self.store.term, self.store.vote, self._draw,
+            doubt=self.store.damage or 0,
+        )  # fmt: skip
+        self.out: list[bytes] = []
+        self.applied: list[tuple[int, int, bytes]] = []
+        self.reads: list[tuple[object, int]] = []
+
+    def work(self) -> None:
+        """Do what the core wants done, in the order that Ready names."""
+        core = self.core
+        while True:
+            ready = core.ready()
+            if ready is None:
+                break
+            assert all(m.kind in (APPEND, COMMIT) for m in ready.early)
+            assert not any(m.kind in (APPEND, COMMIT) for m in ready.after)
+            if not ready.save:
+                self._send(ready.early)
+            if ready.save or ready.entries:
+                self.store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
+            if ready.save:
+                self._send(ready.early)
+            self._send(ready.after)
+            self.reads.extend(ready.reads)
+            core.advance()
+        while len(self.applied) < core.commit:
+            self.applied.append(core.log.entry(len(self.applied) + 1))
+
+    def _send(self, letters: list[Message]) -> None:
+        for m in letters:
+            self.out.append(frame(m))
+            assert len(self.out[-1]) <= MAX_DATAGRAM
+
+    def take(self) -> list[Message]:
+        """The messages it has sent since the last time."""
+        sent = [message(datagram) for datagram in self.out]
+        self.out.clear()
+        return sent
+
+    def tick(self, ms: int) -> list[Message]:
+        """Let time go by; what it sends then."""
+        self.core.tick(ms)
+        self.work()
+        return self.take()
+
+    def hear(self, kind: int, src: int, term: int, index: int = 0, log_term: int = 0,
+             commit: int = 0, ctx: int = 0, entries=()) -> list[Message]:  # fmt: skip
+        """Let it hear one message; what it sends then."""
+        m = letter(kind, src, self.node, term, index, log_term, commit, ctx, entries)
+        self.core.step(message(frame(m)))
+        self.work()
+        return self.take()
+
+    def stand(self) -> list[Message]:
+        """Let its election timeout pass; what it sends then."""
+        return self.tick(HIGH_MS)
+
+    def lead(self) -> list[Message]:
+        """Let it win an election with the votes it needs; what it sends then."""
+        core = self.core
+        sent = self.stand()
+        for voter in self.voters:
+            if core.role == PRE_CANDIDATE and voter != self.node:
+                sent = self.hear(PRE_VOTE_REPLY, voter, core.term + 1, GRANTED)
+        for voter in self.voters:
+            if core.role == CANDIDATE and voter != self.node:
+                sent = self.hear(VOTE_REPLY, voter, core.term, GRANTED)
+        assert core.role == LEADER
+        return sent
+
+    def terms(self) -> list[int]:
+        """The terms of all entries of its log."""
+        return [self.log.term(i) for i in range(1, self.log.last + 1)]
+
+    def hard_state(self) -> tuple[int, int]:
+        """(term, vote) that a power cut at this moment would leave."""
+        store = Store(self.flash.copy(), self.node)
+        return store.term, store.vote
+
+
+class Group:
+    """A cluster of nodes 1..count. Each datagram sent lies in `wire` until it is delivered.
+
+    cut: (src, dst) links that lose everything. down: nodes without power. After each step of a
+    node the rules that hold in every state are checked: see `check`.
+    """
+
+    def __init__(self, count: int, draw=highest, ram_bytes: int = RAM_BYTES) -> None:
+        voters = tuple(range(1, count + 1))
+        self.members = {n: Member(n, voters, draw=draw, ram_bytes=ram_bytes) for n in voters}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.wire: list[bytes] = []
+        self.cut: set[tuple[int, int]] = set()
+        self.down: set[int] = set()
+        self.leaders: dict[int, int] = {}  # term -> the node that led it
+        self.committed: list[tuple[int, int, bytes]] = []
+        self.committed_in: list[int] = []  # the term in which each of them was committed
+        self._commits = {n: 0 for n in self.members}
+
+    @staticmethod
+    def of(*members: Member) -> "Group":
+        """A cluster of nodes that have a past already."""
+        group = Group(0)
+        group.members = {member.node: member for member in members}
+        group._begin()
+        return group
+
+    # Nodes
+
+    def up(self) -> list[Member]:
+        return [self.members[n] for n in sorted(self.members) if n not in self.down]
+
+    def leader(self) -> Member | None:
+        """The leader of the newest term that has one."""
+        leading = [m for m in self.up() if m.core.role == LEADER]
+        return max(leading, key=lambda m: m.core.term) if leading else None
+
+    def work(self, node: int) -> None:
+        """Let one node do what its core wants done; its datagrams go onto the wire."""
+        member = self.members[node]
+        member.work()
+        self.wire.extend(member.out)
+        member.out.clear()
+        self.check(member)
+
+    def tick(self, node: int, ms: int = 0) -> None:
+        self.members[node].core.tick(ms)
+        self.work(node)
+
+    def propose(self, node: int, data: bytes) -> int:
+        """Propose a command at a leader; its index."""
+        index = self.members[node].core.propose(COMMAND, data)
+        self.work(node)
+        return index
+
+    def win(self, node: int) -> Member:
+        """Let this node win an election: all have waited as long, and let it be the first.
+
+        What it sends as a leader stays on the wire.
+        """
+        winner = self.members[node]
+        for _ in range(3):  # once or twice only to learn of a higher term
+            for member in self.up():
+                member.core.pass_time(HIGH_MS)
+            self.tick(node)
+            while self.wire and winner.core.role != LEADER:
+                self.deliver()
+            if winner.core.role == LEADER:
+                return winner
+        raise AssertionError("node %d was not elected" % node)
+
+    def elect(self, node: int) -> Member:
+        """Let this node win an election, and what it sends as a leader arrive."""
+        self.win(node)
+        self.deliver_all()
+        return self.members[node]
+
+    def beat(self, node: int) -> None:
+        """Let this leader send its heartbeats, and all datagrams arrive."""
+        self.tick(node, HEARTBEAT_MS)
+        self.deliver_all()
+
+    def run(self, ms: int) -> None:
+        """Let time go by on all nodes, with each datagram delivered within STEP_MS."""
+        for _ in range(ms // STEP_MS):
+            for member in self.up():
+                self.tick(member.node, STEP_MS)
+            self.deliver_all()
+
+    def crash(self, node: int) -> None:
+        self.down.add(node)
+
+    def restart(self, node: int) -> Member:
+        self.down.discard(node)
+        self.members[node].start()
+        self._commits[node] = 0
+        return self.members[node]
+
+    # Datagrams
+
+    def isolate(self, *nodes: int) -> None:
+        """These nodes hear only each other, and the others don't hear them."""
+        for a in nodes:
+            for b in self.members:
+                if b not in nodes:
+                    self.cut.add((a, b))
+                    self.cut.add((b, a))
+
+    def heal(self) -> None:
+        self.cut.clear()
+
+    def deliver(self, i: int = 0) -> None:
+        """Deliver the datagram `wire[i]`, if its link and its receiver are alive."""
+        datagram = self.wire.pop(i)
+        src, dst = datagram[2], datagram[3]
+        if (src, dst) not in self.cut and dst not in self.down:
+            self.members[dst].core.step(message(datagram))
+            self.work(dst)
+
+    def deliver_all(self) -> None:
+        """Deliver, in order, until nothing is under way."""
+        while self.wire:
+            self.deliver()
+
+    # What holds in every state
+
+    def check(self, member: Member) -> None:
+        """Figure 3's rules, as far as the last step of one node can have broken them."""
+        core = member.core
+        if core.role == LEADER:
+            if core.term not in self.leaders:
+                self.leaders[core.term] = member.node
+                self.check_complete(member)
+            assert self.leaders[core.term] == member.node, "term %d has two leaders" % core.term
+        assert core.commit >= self._commits[member.node], "a commit index has fallen"
+        assert core.commit <= core.log.last, "a commit index is beyond the log"
+        for index in range(self._commits[member.node] + 1, core.commit + 1):
+            applied = member.applied[index - 1]
+            if index > len(self.committed):
+                self.committed.append(applied)
+                self.committed_in.append(core.term)
+            assert self.committed[index - 1] == applied, "entry %d differs" % index
+        self._commits[member.node] = core.commit
+
+    def check_complete(self, leader: Member) -> None:
+        """Leader Completeness: it holds all that was committed in earlier terms."""
+        for i, term in enumerate(self.committed_in):
+            if term < leader.core.term:
+                held = leader.log.last > i and leader.log.entry(i + 1)
+                assert held == self.committed[i], "a leader without committed entry %d" % (i + 1)

@@ -1,0 +1,295 @@
+"""A broken record is a torn tail only if nothing was programmed behind it; else it is damage.
+
+Damage is told, never guessed away: what lies behind it isn't believed, for what was lost may
+have replaced entries (Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage",
+FAST 2018); no vote is given on it; and a leader that sends what was lost makes the log whole.
+"""
+
+import struct
+import sys
+from binascii import crc32
+
+from raft.messages import COMMAND, NOOP
+from raft.store import HEADER_BYTES, RESERVE, Store, StoreError
+from tests.dice import Dice
+from tests.flash import SECTOR_BYTES, RamFlash
+from tests.store.model import NODE, Model, Recorder, Write, contents, opened, random_write
+from tests.support import raises
+
+PORTABLE = True
+
+SECTORS = 16
+WRITES = 60
+STRIDE = 5 if sys.implementation.name == "cpython" else 23  # bytes between two bits turned
+LARGE_BYTES = 1190  # three such entries fill a sector
+
+
+class Flash(Recorder):
+    """A flash with the log of some writes.
+
+    history: what was durable before the first of them, and after each. programmed: the sector,
+    offset and length of each program, and the number of its write.
+    """
+
+    def __init__(self, writes: list[Write]) -> None:
+        super().__init__(SECTORS)
+        self.writes = writes
+        self.history = [Model()]
+        self.programmed: list[tuple[int, int, int, int]] = []
+        store = Store(self, NODE)
+        for number, write in enumerate(writes):
+            write.to(store)
+            for sector, offset, data in self.operations:
+                self.programmed.append((sector, offset, len(data), number))
+            self.operations.clear()
+            self.history.append(self.history[-1].copy())
+            self.history[-1].take(write)
+        self.model = self.history[-1]
+
+    def spoilt(self, sector: int, offset: int) -> RamFlash:
+        """A copy in which one bit of that byte has turned."""
+        flash = self.copy()
+        flash.flip(sector, offset, offset % 8)
+        return flash
+
+
+def commands(first: int, *terms: int, size: int = 0) -> list[tuple[int, int, bytes]]:
+    return [
+        (term, COMMAND, b"%d of term %d" % (first + i, term) + bytes(size))
+        for i, term in enumerate(terms)
+    ]
+
+
+def random_log() -> Flash:
+    """A log over several sectors, with conflicts, votes and batches."""
+    dice = Dice(3)
+    model = Model()
+    writes = []
+    for _ in range(WRITES):
+        write = random_write(dice, model, 6, 120)
+        model.take(write)
+        writes.append(write)
+    return Flash(writes)
+
+
+def repair(store: Store, model: Model) -> None:
+    """A leader of a newer term sends what differs, and goes on beyond the damage."""
+    log = contents(store)
+    same = 0
+    while same < min(len(log), len(model.log)) and log[same] == model.log[same]:
+        same += 1
+    model.take(Write(True, max(store.term, model.term) + 1, 0))
+    while len(model.log) < (store.damage or 0):
+        model.log.append((model.term, NOOP, b""))
+    store.append(True, model.term, model.vote, same + 1, model.log[same:])
+
+
+def check_damage(flash: Flash, store: Store, write: int) -> None:
+    """`store` has lost a part of that write, and more has been written since."""
+    model = flash.model
+    # then it says how far the log had got, and has no vote to give that it may have given
+    assert store.damage is not None and store.damage >= len(model.log)
+    assert store.vote != 0 or (store.term, store.vote) == (model.term, model.vote)
+    # then it holds what it held before the loss, and nothing from behind
+    before = flash.history[write].copy()
+    before.term, before.vote = store.term, store.vote
+    lost = flash.writes[write]
+    partial = Write(False, store.term, store.vote, lost.first, lost.entries)
+    damage, store.damage = store.damage, None
+    before.found(store, partial)
+    store.damage = damage
+
+
+def test_a_bit_turned_in_any_byte_is_met_as_damage_or_as_a_torn_tail() -> None:
+    flash = random_log()
+    assert flash.programmed[-1][0] >= 3 and flash.programmed[-1][1] > 0, "too short a log"
+    repaired = 0
+    for sector, offset, length, write in flash.programmed:
+        for at in range(offset, offset + length, STRIDE):
+            # given a log, when one bit of it has turned
+            spoilt = flash.spoilt(sector, at)
+            store = Store(spoilt, NODE)
+            where = "bit in sector %d at %d, of write %d" % (sector, at, write)
+            try:
+                if write == len(flash.writes) - 1:
+                    found = flash.history[write].found(store, flash.writes[write])
+                    assert store.torn or found.log == flash.model.log
+                elif store.damage is None:
+                    # only a record's padding, or a hard state that the next head repeats
+                    flash.model.found(store)
+                else:
+                    check_damage(flash, store, write)
+                    repaired += 1
+                    check_repair(flash, spoilt, store)
+            except Exception:
+                print(where)
+                raise
+    assert repaired > 1000 // STRIDE
+
+
+def check_repair(flash: Flash, spoilt: RamFlash, store: Store) -> None:
+    # when it goes on without what was lost, then the damage stays known
+    store.append(True, max(store.term, flash.model.term) + 1, 0, 0, ())
+    store = opened(spoilt)
+    assert store.damage is not None and store.damage >= len(flash.model.log)
+    # when a leader has sent what was lost, then the log is whole
+    model = flash.model.copy()
+    store = Store(spoilt, NODE)
+    repair(store, model)
+    model.found(opened(spoilt))
+
+
+def test_a_bit_turned_where_nothing_was_programmed_does_no_harm() -> None:
+    flash = random_log()
+    used = {sector: 0 for sector in range(SECTORS)}
+    for sector, offset, length, _ in flash.programmed:
+        used[sector] = offset + length
+    for sector in range(SECTORS):
+        for at in range(used[sector], SECTOR_BYTES, 97):
+            spoilt = flash.spoilt(sector, at)
+            store = Store(spoilt, NODE)
+            model = flash.model.found(store)
+            write = Write(False, 0, 0, len(model.log) + 1, commands(0, model.term, size=99))
+            write.to(store)
+            model.take(write)
+            model.found(opened(spoilt))
+
+
+def test_entries_behind_a_lost_conflict_are_not_joined_to_those_it_replaced() -> None:
+    # given a log whose entries 3 to 5 were replaced by a leader of term 2
+    flash = Flash([
+        Write(True, 1, 1, 1, commands(1, 1, 1, 1, 1, 1)),
+        Write(True, 2, 2, 3, commands(3, 2)),
+        Write(False, 2, 2, 4, commands(4, 2, 2, 2)),
+        Write(False, 2, 2, 7, commands(7, 2)),
+    ])  # fmt: skip
+    sector, offset, length, _ = flash.programmed[1]
+
+    # when the record of the first of them is lost
+    store = Store(flash.spoilt(sector, offset + length - 8), NODE)
+
+    # then 6 and 7 of term 2 aren't put behind 5 of term 1
+    assert contents(store) == commands(1, 1, 1, 1, 1, 1)
+    assert store.damage is not None and store.damage >= 7
+
+
+def test_a_lost_sector_is_damage_and_what_lies_behind_it_is_not_believed() -> None:
+    flash = Flash([Write(True, 1, 1)] + [
+        Write(False, 1, 1, i, commands(i, 1, size=LARGE_BYTES)) for i in range(1, 13)
+    ])  # fmt: skip
+    for sector in range(3):
+        # when a sector is as blank as if it had been erased
+        blank = flash.copy()
+        blank.fill(sector, b"\xff" * SECTOR_BYTES)
+        store = Store(blank, NODE)
+        # then its entries and those behind are gone, and it is known how far they went
+        assert contents(store) == flash.model.log[: 3 * sector]
+        assert store.damage == 12
+        assert (store.term, store.vote) == (1, 1)  # as every sector's head has it
+        model = flash.model.copy()
+        repair(store, model)
+        model.found(opened(blank))
+
+
+def test_the_first_sector_without_its_head_is_not_taken_for_an_empty_flash() -> None:
+    # given a node whose whole log lies in one sector
+    flash = Flash([Write(True, 3, 2, 1, commands(1, 3)), Write(False, 3, 2, 2, commands(2, 3))])
+
+    # when a bit of that sector's head has turned
+    store = Store(flash.spoilt(0, 5), NODE)
+
+    # then the node knows that it has lost something, and what it may have voted for
+    assert store.damage == 2
+    assert store.term == 3 and store.vote != 0
+
+
+def test_a_vote_in_a_lost_record_is_not_given_again() -> None:
+    # given a vote in term 5, and entries behind it
+    flash = Flash([
+        Write(True, 5, 0), Write(True, 5, 3), Write(False, 5, 3, 1, commands(1, 5)),
+    ])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[1]
+
+    # when the record of the vote is lost
+    store = Store(flash.spoilt(sector, offset + 2), NODE)
+
+    # then the vote is neither known nor free
+    assert store.term == 5
+    assert store.vote not in (0, 1, 2, 3)
+
+
+def test_a_term_in_a_lost_record_is_known_from_the_entries_behind() -> None:
+    flash = Flash([
+        Write(True, 1, 1, 1, commands(1, 1)),
+        Write(True, 4, 2),
+        Write(False, 4, 2, 2, commands(2, 4)),
+    ])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[1]
+
+    store = Store(flash.spoilt(sector, offset + 8), NODE)
+
+    assert store.term == 4
+    assert store.vote not in (0, 1, 2, 3)
+    assert store.damage == 2
+
+
+def test_damage_that_was_repaired_is_not_told_again_after_a_conflict_of_the_new_log() -> None:
+    flash = Flash([Write(True, 1, 1)] + [
+        Write(False, 1, 1, i, commands(i, 1)) for i in range(1, 9)
+    ])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[4]
+    spoilt = flash.spoilt(sector, offset)
+    model = flash.model.copy()
+    repair(Store(spoilt, NODE), model)
+
+    # when the last of the repaired entries are replaced
+    write = Write(True, 9, 0, 6, commands(6, 9, 9, 9, 9))
+    write.to(Store(spoilt, NODE))
+    model.take(write)
+
+    model.found(opened(spoilt))
+
+
+def test_another_node_s_flash_is_refused_by_name() -> None:
+    flash = RamFlash(SECTORS)
+    Store(flash, 3).append(True, 1, 3, 0, ())
+
+    error = raises(StoreError, Store, flash, 4)
+
+    assert "node 3" in str(error) and "node 4" in str(error)
+
+
+def test_a_flash_of_another_format_version_is_refused() -> None:
+    flash = RamFlash(SECTORS)
+    Store(flash, NODE).append(True, 1, 1, 0, ())
+    sector = flash.sector(0)
+    sector[4] = 2
+    struct.pack_into("<I", sector, 24, crc32(sector[:24]))
+    flash.fill(0, sector)
+
+    assert "version 2" in str(raises(StoreError, Store, flash, NODE))
+
+
+def test_a_partition_that_is_too_small_is_refused() -> None:
+    error = raises(StoreError, Store, RamFlash(RESERVE + 1), NODE)
+
+    assert "at least %d" % (RESERVE + 2) in str(error)
+    assert Store(RamFlash(RESERVE + 2), NODE).free_sectors() > 0
+
+
+def test_a_partition_with_sectors_of_another_size_is_refused() -> None:
+    class Small(RamFlash):
+        def ioctl(self, op: int, arg: int) -> int:
+            return 512 if op == 5 else super().ioctl(op, arg)
+
+    assert str(SECTOR_BYTES) in str(raises(StoreError, Store, Small(SECTORS), NODE))
+
+
+def test_a_head_is_as_long_as_its_description_says() -> None:
+    flash = RamFlash(SECTORS)
+    Store(flash, NODE).append(True, 7, 2, 0, ())
+
+    head = struct.unpack_from("<4sBBHIIII", flash.sector(0))
+
+    assert head[:7] == (b"RAFT", 1, NODE, 0, 0, 0, 1)
+    assert struct.calcsize("<4sBBHIIII") + 4 == HEADER_BYTES
