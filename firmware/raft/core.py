@@ -406,7 +406,8 @@ class Core:
         # A leader or candidate of an older term learns of the newer one from the answer, or
         # else a node whose term has run ahead could never be led again (etcd#8501).
         if m.kind in (APPEND, COMMIT):
-            self._new(self._ready.after, APPEND_REJECT, m.src).ctx = m.ctx
+            # Answers no round: the asker may lead this term by now, and count its rounds anew.
+            self._new(self._ready.after, APPEND_REJECT, m.src)
         elif m.kind == PRE_VOTE:
             self._new(self._ready.after, PRE_VOTE_REPLY, m.src)
         elif m.kind == VOTE:
@@ -433,21 +434,22 @@ class Core:
             return
         last_new = m.index
         for entry in m.entries:
-            last_new += 1
-            if last_new <= log.last:
-                if log.term(last_new) == entry[0]:
-                    continue
-                # Only here does a follower drop entries: at a real conflict (5.3). With
-                # datagrams, "all after prev" would drop what a later append brought.
-                self._rescue(last_new)
-                log.truncate(last_new)
-            if not log.has_room(len(entry[2]), FOLLOWER_RESERVE):
-                last_new -= 1
-                break  # acknowledge what there was room for; others may make the majority
-            log.append(entry)
+            index = last_new + 1
+            if index > log.last or log.term(index) != entry[0]:
+                if not log.has_room(len(entry[2]), FOLLOWER_RESERVE):
+                    break  # acknowledge what there was room for; others may make the majority
+                if index <= log.last:
+                    # Only here does a follower drop entries: at a real conflict (5.3). With
+                    # datagrams, "all after prev" would drop what a later append brought.
+                    self._rescue(index)
+                    log.truncate(index)
+                log.append(entry)
+            last_new = index
         if m.commit > self.commit and last_new > self.commit:
             self.commit = min(m.commit, last_new)
-        self._accept(m, last_new)
+        # An answer that there was no room at all would only bring the same again, at once.
+        if last_new > m.index or not m.entries:
+            self._accept(m, last_new)
 
     def _accept(self, m, index):
         if m.kind == APPEND:

@@ -48,6 +48,7 @@ RECORD_BYTES = 16  # a record without its data
 ERASED_AHEAD = 2  # sectors kept erased, so that none is erased while a command waits
 RESERVE = 4  # sectors that commands may not use: terms, votes and no-ops must go on
 MAX_RECORD_BYTES = 1220
+BUFFER_BYTES = 1792  # one program, or a piece of a sector being read: a record at least
 
 _MAGIC = b"RAFT"
 _VERSION = 1
@@ -99,8 +100,11 @@ class Store:
         self.torn = False
         self.programs = self.pages = self.bytes = self.erases = self.late_erases = 0
         self._device = device
-        self._buf = bytearray(SECTOR_BYTES)  # for one sector read, or one program made ready
+        self._buf = bytearray(BUFFER_BYTES)  # one program made ready, or a piece of a sector
         self._view = memoryview(self._buf)
+        self._fill = 0  # writing: bytes in the buffer that wait to be programmed
+        self._sector = 0  # reading: the sector, and what of it is in the buffer
+        self._from = self._to = 0
         self._low = array("I", [_NONE] * self.sectors)  # lowest index of an entry per sector
         self._oldest = 0  # sequence number of the oldest sector in use: none has left yet
         self._newest = -1  # and of the newest; none yet
@@ -112,28 +116,26 @@ class Store:
     # Writing
 
     def append(self, save, term, vote, first, entries):
-        """Make durable, in one program if one sector has the room for it:
+        """Make durable, in one program if it fits into the sector and into BUFFER_BYTES:
 
         with `save` the hard state, and `entries` from index `first` on, which replace what
         the log held there and behind. Raises StoreFull and OSError; then a part of it may be
         durable, nothing of it may be told to anyone, and the store must be made anew.
         """
-        start = self._end
-        at = start  # where the next record goes; what lies before it is in the buffer
         if save:
-            at, start = self._put(at, start, _STATE, 0, term, 0, vote, b"")
+            self._put(_STATE, 0, term, 0, vote, b"")
             self.term = term
             self.vote = vote
         index = first
         for entry_term, kind, data in entries:
-            at, start = self._put(at, start, _ENTRY, kind, entry_term, index, len(data), data)
+            self._put(_ENTRY, kind, entry_term, index, len(data), data)
             sector = self._newest % self.sectors
             if index < self._low[sector]:
                 self._low[sector] = index
             self.last = index
             self.last_term = entry_term
             index += 1
-        self._program(start, at)
+        self._program()
 
     def free_sectors(self):
         """Sectors that commands may still use, beside the one being filled."""
@@ -166,29 +168,32 @@ class Store:
         self._erased += 1
         return erased
 
-    def _put(self, at, start, kind_of_record, kind, term, index, size, data):
-        """Put one record into the buffer at `at`. Returns the new (at, start)."""
-        end = at + record_bytes(len(data))
-        if end > SECTOR_BYTES:
-            self._program(start, at)
-            start, at = 0, self._begin_sector()
-            end = at + record_bytes(len(data))
-        if at == start or start == 0 and at == HEADER_BYTES:
-            kind_of_record |= _FIRST
+    def _put(self, type, kind, term, index, size, data):
+        """Put one record into the buffer, behind those that wait there."""
+        total = record_bytes(len(data))
+        if self._end + self._fill + total > SECTOR_BYTES:
+            self._program()
+            self._begin_sector()
+        elif self._fill + total > BUFFER_BYTES:
+            self._program()
+        at = self._fill
+        if at == 0 or at == HEADER_BYTES and self._end == 0:
+            type |= _FIRST
         buf = self._buf
-        struct.pack_into("<BBHII", buf, at, kind_of_record, kind, size, index, term)
+        struct.pack_into("<BBHII", buf, at, type, kind, size, index, term)
         n = at + 12 + len(data)
         buf[at + 12 : n] = data
         struct.pack_into("<I", buf, n, crc32(self._view[at:n]))
-        for i in range(n + 4, end):
+        self._fill += total
+        for i in range(n + 4, self._fill):
             buf[i] = 0xFF
-        return end, start
 
     def _begin_sector(self):
-        """Take the next sector into use; its header is in the buffer. Returns its length."""
+        """Take the next sector into use; its header waits in the buffer."""
         if self.used_sectors() >= self.sectors:
             raise StoreFull("the flash log is full: %d sectors" % self.sectors)
         self._newest += 1
+        self._end = 0
         sector = self._newest % self.sectors
         if self._erased:
             self._erased -= 1
@@ -200,28 +205,27 @@ class Store:
             self._newest, self.term, self.last + 1, self.last_term,
         )  # fmt: skip
         struct.pack_into("<I", self._buf, 24, crc32(self._view[:24]))
-        return HEADER_BYTES
+        self._fill = HEADER_BYTES
 
-    def _program(self, start, end):
-        if end == start:
+    def _program(self):
+        if self._fill == 0:
             return
-        self._device.writeblocks(self._newest % self.sectors, self._view[start:end], start)
+        start, end = self._end, self._end + self._fill
+        self._device.writeblocks(self._newest % self.sectors, self._view[: self._fill], start)
         self._end = end
+        self._fill = 0
         self.programs += 1
         self.pages += (end - 1) // PAGE_BYTES - start // PAGE_BYTES + 1
         self.bytes += end - start
 
     def _make_blank(self, sector):
         """Erase a sector unless it is blank. Returns whether it has erased."""
-        # The buffer may hold records that wait to be programmed: look by small pieces.
-        piece = bytearray(256)
-        for offset in range(0, SECTOR_BYTES, 256):
-            self._device.readblocks(sector, piece, offset)
-            if piece != _BLANK:
-                self._device.ioctl(6, sector)
-                self.erases += 1
-                return True
-        return False
+        self._open(sector)
+        if self._is_blank(0):
+            return False
+        self._device.ioctl(6, sector)
+        self.erases += 1
+        return True
 
     # Reading
 
@@ -246,42 +250,70 @@ class Store:
 
     def _entries(self, sector, low, limit):
         entries = []
-        self._device.readblocks(sector, self._buf, 0)
+        self._open(sector)
         at = HEADER_BYTES
         while self._is_record(at):
-            kind, size, index, term = self._record(at)
-            if self._buf[at] & ~_FIRST == _ENTRY:
-                # One above all so far is replaced further on in this sector, or lies behind
-                # a gap that damage has made (and so behind the limit).
-                if index <= low + len(entries):
-                    del entries[index - low :]
-                    entries.append((term, kind, bytes(self._view[at + 12 : at + 12 + size])))
+            type, kind, size, index, term = self._record(at)
+            # One above all so far is replaced further on in this sector, or lies behind a gap
+            # that damage has made (and so behind the limit).
+            if type == _ENTRY and index <= low + len(entries):
+                del entries[index - low :]
+                data = at - self._from + 12
+                entries.append((term, kind, bytes(self._view[data : data + size])))
             at = self._next(at)
         del entries[limit - low :]
         return entries
 
-    def _record(self, at):
-        """(kind, length, index, term) of the record at `at` in the buffer."""
-        # Pairs: MicroPython finds room for a tuple of two without a search.
-        kind, size = struct.unpack_from("<BH", self._buf, at + 1)
-        index, term = struct.unpack_from("<II", self._buf, at + 4)
-        return kind, size, index, term
+    def _open(self, sector):
+        """Begin to read a sector. What the buffer holds is lost."""
+        self._sector = sector
+        self._from = self._to = 0
 
-    def _data_bytes(self, at):
-        buf = self._buf
-        return buf[at + 2] | buf[at + 3] << 8 if buf[at] & ~_FIRST == _ENTRY else 0
-
-    def _next(self, at):
-        return at + record_bytes(self._data_bytes(at))
+    def _see(self, at, size):
+        """Where in the buffer the `size` bytes are that lie at `at` in the sector."""
+        if at < self._from or at + size > self._to:
+            self._from = at
+            self._to = min(at + BUFFER_BYTES, SECTOR_BYTES)
+            self._device.readblocks(self._sector, self._view[: self._to - at], at)
+        return at - self._from
 
     def _is_record(self, at):
-        """Whether a whole and sound record begins at `at` in the buffer."""
+        """Whether a whole and sound record begins at `at`; all of it is in the buffer then."""
         if at + RECORD_BYTES > SECTOR_BYTES:
             return False
-        if self._buf[at] & ~_FIRST not in (_ENTRY, _STATE):
+        i = self._see(at, RECORD_BYTES)
+        if self._buf[i] & ~_FIRST not in (_ENTRY, _STATE):
             return False
-        end = at + RECORD_BYTES + self._data_bytes(at)
-        return end <= SECTOR_BYTES and crc32(self._view[at:end]) == _RESIDUE
+        size = RECORD_BYTES + self._data_bytes(i)
+        if size > MAX_RECORD_BYTES or at + size > SECTOR_BYTES:
+            return False
+        i = self._see(at, size)
+        return crc32(self._view[i : i + size]) == _RESIDUE
+
+    def _record(self, at):
+        """(type, kind, length, index, term) of the sound record at `at`."""
+        # Pairs: MicroPython finds room for a tuple of two without a search.
+        i = at - self._from
+        kind, size = struct.unpack_from("<BH", self._buf, i + 1)
+        index, term = struct.unpack_from("<II", self._buf, i + 4)
+        return self._buf[i] & ~_FIRST, kind, size, index, term
+
+    def _data_bytes(self, i):
+        buf = self._buf
+        return buf[i + 2] | buf[i + 3] << 8 if buf[i] & ~_FIRST == _ENTRY else 0
+
+    def _next(self, at):
+        return at + record_bytes(self._data_bytes(at - self._from))
+
+    def _is_blank(self, at):
+        """Whether all is erased from `at` on."""
+        while at < SECTOR_BYTES:
+            size = min(256, SECTOR_BYTES - at)
+            i = self._see(at, size)
+            if self._view[i : i + size] != _BLANK[:size]:
+                return False
+            at += size
+        return True
 
     # Recovery
 
@@ -306,8 +338,9 @@ class Store:
                 self._newest = sequence
 
     def _header(self, sector):
-        """Read a sector's header into the buffer; its sequence number, or None."""
-        self._device.readblocks(sector, self._view[:HEADER_BYTES], 0)
+        """Open a sector, its header in the buffer; its sequence number, or None."""
+        self._open(sector)
+        self._see(0, HEADER_BYTES)
         if self._buf[:4] != _MAGIC or crc32(self._view[:HEADER_BYTES]) != _RESIDUE:
             return None
         if self._buf[4] != _VERSION:
@@ -325,9 +358,7 @@ class Store:
 
     def _recover_sector(self, sequence, is_newest):
         sector = sequence % self.sectors
-        is_sound = self._header(sector) == sequence
-        self._device.readblocks(sector, self._buf, 0)
-        if is_sound:
+        if self._header(sector) == sequence:
             self._take_header()
         else:  # its records still tell how far the log had got
             self._damaged(self.last + 1)
@@ -360,8 +391,8 @@ class Store:
     def _take_records(self, sector, at):
         """Take in the records from `at` to the first that isn't sound; returns where it is."""
         while self._is_record(at):
-            _, size, index, term = self._record(at)
-            if self._buf[at] & ~_FIRST == _STATE:
+            type, _, size, index, term = self._record(at)
+            if type == _STATE:
                 self._take_state(term, size)
             else:
                 self._take_entry(sector, index, term)
@@ -391,19 +422,11 @@ class Store:
         if self.vote == 0:
             self.vote = _VOTE_UNKNOWN  # a lost record may have held the vote of this term
 
-    def _is_blank(self, at):
-        while at < SECTOR_BYTES:
-            end = min(at + 256, SECTOR_BYTES)
-            if self._view[at:end] != _BLANK[: end - at]:
-                return False
-            at = end
-        return True
-
     def _later_program(self, at):
         """Where, behind the broken record at `at`, a later program begins; None if none does."""
         # The other records of a torn program aren't one: they lack the mark of a first record.
         for offset in range(at + 4, SECTOR_BYTES, 4):
-            if self._buf[offset] & _FIRST and self._is_record(offset):
+            if self._is_record(offset) and self._buf[offset - self._from] & _FIRST:
                 return offset
         return None
 
@@ -411,7 +434,7 @@ class Store:
         """Sound records behind the newest sector: its successor has lost its header."""
         if self.used_sectors() >= self.sectors:
             return
-        self._device.readblocks((self._newest + 1) % self.sectors, self._buf, 0)
+        self._open((self._newest + 1) % self.sectors)
         if self._is_record(HEADER_BYTES):
             # Stays in use, unreadable: or else the next program would erase the evidence.
             self._newest += 1

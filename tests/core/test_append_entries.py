@@ -23,7 +23,7 @@ def test_rule_1_an_append_of_an_older_term_is_refused_and_changes_nothing() -> N
         more = entries(3, 2) if kind == APPEND else ()
         (reply,) = node.hear(kind, 2, term=2, index=2, log_term=1, commit=2, ctx=7, entries=more)
 
-        assert (reply.kind, reply.dst, reply.term, reply.ctx) == (APPEND_REJECT, 2, 3, 7)
+        assert (reply.kind, reply.dst, reply.term, reply.ctx) == (APPEND_REJECT, 2, 3, 0)
         assert node.terms() == [1, 1]
         assert node.core.commit == 0
         assert node.core.leader == NOBODY

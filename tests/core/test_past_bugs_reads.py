@@ -106,6 +106,25 @@ def test_a_late_or_doubled_answer_that_confirms_a_read_asked_for_after_it() -> N
     assert node.reads == [("first", 1), ("again", 1)]
 
 
+def test_a_late_answer_to_an_earlier_leadership_that_confirms_a_read_of_this_one() -> None:
+    """etcd#20418: each term counts its rounds anew"""
+    follower = Member(2, VOTERS, term=5)
+    (late,) = follower.hear(APPEND, 1, 4, ctx=3)  # of node 1's leadership of term 4
+    node = Member(1, VOTERS, term=4)
+    node.lead()
+    for peer in (2, 3):
+        node.hear(APPEND_REPLY, peer, 5, index=1, ctx=1)
+    for _ in range(2):
+        node.tick(HEARTBEAT_MS)
+    node.core.read("a")
+    node.work()
+    assert late.term == node.core.term
+
+    node.hear(late.kind, 2, late.term, late.index, late.log_term, late.commit, late.ctx)
+
+    assert node.reads == []
+
+
 def test_an_answer_to_a_round_that_was_never_sent_confirms_nothing() -> None:
     """etcd#20418"""
     node = settled_leader()

@@ -2,6 +2,7 @@
 
 from raft.messages import COMMAND, NOOP
 from raft.store import (
+    BUFFER_BYTES,
     ERASED_AHEAD,
     HEADER_BYTES,
     PAGE_BYTES,
@@ -93,7 +94,10 @@ def test_each_sector_repeats_the_hard_state_so_that_those_before_can_go() -> Non
 def test_the_hard_state_of_a_write_that_begins_a_sector_is_in_that_sector() -> None:
     # given a sector with no room for another record
     flash, store = new_store()
-    store.append(True, 2, 1, 1, [command(1, SECTOR_BYTES - HEADER_BYTES - 2 * RECORD_BYTES - 8)])
+    last = SECTOR_BYTES - HEADER_BYTES - STATE_BYTES - 3 * (RECORD_BYTES + 1000) - RECORD_BYTES
+    entries = [command(i, 1000) for i in (1, 2, 3)] + [command(4, last - 8)]
+    store.append(True, 2, 1, 1, entries)
+    assert store.used_sectors() == 1
     # when a vote is saved, and the old sector is lost
     store.append(True, 3, 2, 0, ())
     assert store.used_sectors() == 2
@@ -113,13 +117,15 @@ def test_hard_state_and_entries_of_one_ready_are_one_program() -> None:
     assert flash.programs == 2
 
 
-def test_a_write_that_fits_into_no_sector_takes_one_program_in_each() -> None:
+def test_a_write_that_is_larger_than_the_buffer_or_the_sector_takes_several_programs() -> None:
     flash, store = new_store()
-    entries = [command(i, 1000) for i in range(1, 9)]
+    entries = [command(i) for i in range(1, 100)]
 
     store.append(True, 1, 1, 1, entries)
 
-    assert flash.programs == store.used_sectors() == 3
+    total = STATE_BYTES + len(entries) * (COMMAND_BYTES + RECORD_BYTES)
+    assert store.used_sectors() == 2
+    assert flash.programs <= total // BUFFER_BYTES + store.used_sectors() + 1
     assert contents(opened(flash)) == entries
 
 
