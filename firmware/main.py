@@ -8,7 +8,7 @@ import machine
 from board.flash import raft_partition
 from board.wifi import connect
 from raft.events import Events
-from raft.interpreter import print_exception, sleep_ms
+from raft.interpreter import collect_early, print_exception, sleep_ms
 from raft.node import ConfigError, Node
 
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
@@ -27,12 +27,15 @@ async def start(config, events):
     wifi = config.get("wifi")
     if wifi:
         await connect(wifi["ssid"], wifi["password"], "raft-%d" % config["id"])
-    await Node(config, raft_partition(), events=events).run()
+    node = Node(config, raft_partition(), events=events)
+    config.clear()  # the node has taken what it needs, and this is some KB of heap
+    await node.run()
 
 
 def main():
     config = configuration()
     events = Events(config["id"])
+    collect_early()
     try:
         asyncio.run(start(config, events))
     except KeyboardInterrupt:

@@ -2,7 +2,8 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. serve(endpoint, handle): to be awaited, see there.
+free_heap() -> int | None: bytes. collect_early(): see there. serve(endpoint, handle): to be awaited, see there.
+JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
 
 import asyncio
@@ -20,6 +21,13 @@ if sys.implementation.name == "micropython":
     print_exception = sys.print_exception
     free_heap = gc.mem_free
 
+    def collect_early():
+        """Collect garbage before the heap is full of it; to be called once."""
+        # What lives long then lies together; else it would lie everywhere in time, and leave
+        # no room for anything of size.
+        gc.collect()
+        gc.threshold(8192)  # bytes allocated
+
     def _readable(sock):
         # MicroPython's asyncio has streams and no datagrams; its queue takes any socket
         # (extmod/asyncio/stream.py waits the same way).
@@ -31,6 +39,11 @@ if sys.implementation.name == "micropython":
             await _readable(endpoint.socket)
             handle()
 
+    def read_into(sock, buf):
+        """How many bytes were read into `buf`; None if none wait."""
+        return sock.readinto(buf)
+
+    JOINS_DATAGRAMS = True
     NAME = "MicroPython %d.%d.%d" % sys.implementation.version[:3]
 else:
     import traceback
@@ -49,6 +62,9 @@ else:
 
     def free_heap():
         return None
+
+    def collect_early():
+        """CPython's memory doesn't fragment that way."""
 
     async def serve(endpoint, handle):
         """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""
@@ -74,6 +90,14 @@ else:
             if endpoint.socket is not sock:  # it was opened anew
                 ended.set_result(None)
 
+    def read_into(sock, buf):
+        """How many bytes were read into `buf`; None if none wait."""
+        try:
+            return sock.recv_into(buf)
+        except BlockingIOError:
+            return None
+
+    JOINS_DATAGRAMS = False
     NAME = "CPython %d.%d.%d" % sys.version_info[:3]
 
 

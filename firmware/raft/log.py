@@ -6,7 +6,7 @@ has made durable may leave the RAM, and is read back from flash when a follower 
 
 from raft.store import record_bytes
 
-RAM_BYTES = 4096
+RAM_BYTES = 2048
 ENTRY_RAM_BYTES = 64  # what an entry costs in RAM beside its data: tuple, bytes object, slot
 
 

@@ -7,7 +7,8 @@ Every datagram is one frame, little endian, of at most 1,400 bytes:
     1       1     kind
     2       1     from: node id 1..254; 0 is a client
     3       1     to: node id 1..254; 0 is a client
-    4       4     cluster: 30 bits of the CRC-32 of the cluster's name
+    4       2     cluster: 16 bits of the CRC-32 of the cluster's name
+    6       2     length of the frame, seal included
     8       n     body
     8 + n   4     seal (`seal.py`)
 
@@ -52,6 +53,7 @@ from binascii import crc32
 import raft.seal as seal
 
 MAX_DATAGRAM = 1400  # bytes; lwIP never delivers a fragmented one (over 1,472)
+BUFFER_BYTES = 2 * MAX_DATAGRAM  # room to receive what a leader has under way to one peer
 HEADER_BYTES = 8
 PEER_BYTES = 28  # header and body of a message between nodes
 EMPTY_BYTES = PEER_BYTES + seal.SEAL_BYTES  # a heartbeat, a vote request
@@ -89,8 +91,8 @@ LOST = 5  # leadership ended while the command was waiting: ask again, under the
 BAD = 6  # malformed; this request had no effect
 
 MARK = 0xA1
-_PEER = "<BBBBIIIIII"
-_CLIENT = "<BBBBII"
+_PEER = "<BBBBHHIIIII"
+_CLIENT = "<BBBBHHI"
 _REPLY_BYTES = 14
 
 
@@ -110,21 +112,32 @@ class Message:
 
 
 def cluster_number(name):
-    """The 30 bits by which frames of the cluster `name` (str) are known."""
-    return crc32(name.encode()) & MAX_NUMBER
+    """The 16 bits by which frames of the cluster `name` (str) are known."""
+    return crc32(name.encode()) & 0xFFFF
+
+
+def frame_bytes(buf, at, end):
+    """The length of the frame that begins at `at` in `buf`, or `end` - `at` if none does.
+
+    For whoever has several datagrams in one piece (`udp.py`).
+    """
+    size = buf[at + 6] | buf[at + 7] << 8 if end - at >= HEADER_BYTES else 0
+    if buf[at] != MARK or not HEADER_BYTES <= size <= end - at:
+        return end - at
+    return size
 
 
 class Codec:
     """Frames of one node (or, with `node` 0, of a client) of the cluster `name`.
 
-    Has the one transmit buffer; `frame(n)` is a view of its first n bytes, valid until the
-    next encode.
+    Frames are written into `buf`; `frame(n)` is a view of its first n bytes, valid until the
+    next one is written.
     """
 
     def __init__(self, node, name):
         self.node = node
         self.cluster = cluster_number(name)
-        self.buf = bytearray(MAX_DATAGRAM)
+        self.buf = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buf)
         self._empty = self.view[:EMPTY_BYTES]
 
@@ -134,10 +147,6 @@ class Codec:
     def encode(self, m):
         """Write Message `m` into the buffer; returns the frame's bytes."""
         buf = self.buf
-        struct.pack_into(
-            _PEER, buf, 0, MARK, m.kind, self.node, m.dst,
-            self.cluster, m.term, m.index, m.log_term, m.commit, m.ctx,
-        )  # fmt: skip
         n = PEER_BYTES
         for term, kind, data in m.entries:
             size = len(data)
@@ -145,10 +154,14 @@ class Codec:
             n += ENTRY_HEADER_BYTES
             buf[n : n + size] = data
             n += size
+        struct.pack_into(
+            _PEER, buf, 0, MARK, m.kind, self.node, m.dst, self.cluster, n + seal.SEAL_BYTES,
+            m.term, m.index, m.log_term, m.commit, m.ctx,
+        )  # fmt: skip
         return seal.close(buf, self.view, n)
 
     def decode(self, buf, m):
-        """Read the datagram `buf` (bytes) into Message `m`.
+        """Read the frame `buf` (bytes or memoryview) into Message `m`.
 
         Returns False, with nothing but `m` touched, for whatever isn't a well-formed
         message from another node to this one.
@@ -161,14 +174,13 @@ class Codec:
         kind = buf[1]
         if kind < PRE_VOTE or kind > RESCUE or not seal.open(buf):
             return False
-        cluster, term = struct.unpack_from("<II", buf, 4)
-        if cluster != self.cluster or term == 0 or term > MAX_NUMBER:
+        cluster, size = struct.unpack_from("<HH", buf, 4)
+        term, index = struct.unpack_from("<II", buf, 8)
+        log_term, commit = struct.unpack_from("<II", buf, 16)
+        ctx = struct.unpack_from("<I", buf, 24)[0]
+        if cluster != self.cluster or size != n or term == 0 or term > MAX_NUMBER:
             return False
-        index, log_term = struct.unpack_from("<II", buf, 12)
-        commit, ctx = struct.unpack_from("<II", buf, 20)
-        if index > MAX_NUMBER or log_term > MAX_NUMBER:
-            return False
-        if commit > MAX_NUMBER or ctx > MAX_NUMBER:
+        if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
             return False
         m.kind = kind
         m.src = buf[2]
@@ -199,7 +211,10 @@ class Codec:
         end = n + len(payload)
         if end + seal.SEAL_BYTES > MAX_DATAGRAM:
             raise ValueError("%d bytes don't fit into a datagram" % len(payload))
-        struct.pack_into(_CLIENT, self.buf, 0, MARK, kind, self.node, dst, self.cluster, number)
+        struct.pack_into(
+            _CLIENT, self.buf, 0, MARK, kind, self.node, dst,
+            self.cluster, end + seal.SEAL_BYTES, number,
+        )  # fmt: skip
         self.buf[n:end] = payload
         return seal.close(self.buf, self.view, end)
 
@@ -227,7 +242,7 @@ class Codec:
             return False
         if not seal.open(buf):
             return False
-        return struct.unpack_from("<I", buf, 4)[0] == self.cluster
+        return struct.unpack_from("<HH", buf, 4) == (self.cluster, n)
 
 
 def _entries(buf, end, m):
@@ -247,7 +262,7 @@ def _entries(buf, end, m):
             return False
         if m.kind == APPEND:
             floor = term
-        out.append((term, kind, buf[n : n + size]))
+        out.append((term, kind, bytes(buf[n : n + size])))
         n += size
     m.entries = out
     return True

@@ -19,7 +19,6 @@ VERSION = "0.1.0"
 STATE_KB = 24  # RAM for the state machine's contents
 REPORT_MS = 2000  # between two `stat` events
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
-RECEIVE_BYTES = messages.MAX_DATAGRAM + 1  # one more: to see what is too long
 APPLY_BURST = 16  # entries applied before anything else has its turn
 
 
@@ -63,7 +62,7 @@ class Node:
             for peer in peers
             if peer != self.id
         }
-        self._endpoint = Endpoint(resolve(me["host"], me["port"]))
+        self._endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
         self._clients = Endpoint(resolve(me["host"], me["client_port"]))
         self.service = Service(self, self._clients)
 
@@ -144,9 +143,9 @@ class Node:
         try:
             await task()
         except Exception as e:
-            self.events("crash", task=name, error=repr(e))
             self._failure = e
             self._stopped.set()
+            self.events("crash", task=name, error=repr(e))
 
     async def _serve_peers(self):
         await self._endpoint.serve(self._hear_peers)
@@ -199,12 +198,15 @@ class Node:
 
     def _take_in(self):
         self._pass_time()
-        for _ in range(MAX_BURST):
-            datagram = self._endpoint.receive(RECEIVE_BYTES)
-            if datagram is None:
+        # Until all that was read is taken: then the buffer is free for what is to be sent.
+        m = self._message
+        taken = 0
+        while taken < MAX_BURST or not self._endpoint.is_empty():
+            frame = self._endpoint.receive()
+            if frame is None:
                 return
-            m = self._message
-            if self.codec.decode(datagram, m) and m.src in self._addresses:
+            taken += 1
+            if self.codec.decode(frame, m) and m.src in self._addresses:
                 self.core.step(m)
             else:
                 self.dropped += 1

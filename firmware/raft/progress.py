@@ -10,9 +10,9 @@ A rejection leads back to PROBE, an acceptance to REPLICATE.
 PROBE = 0
 REPLICATE = 1
 
-# Appends with entries that may wait for their answers. An ESP32's socket keeps six datagrams;
-# heartbeats need room beside them.
-MAX_IN_FLIGHT = 4
+# Appends with entries that may wait for their answers: as many as fit into the receiver's
+# buffer (messages.BUFFER_BYTES). An ESP32's socket would keep six datagrams.
+MAX_IN_FLIGHT = 2
 
 
 class Progress:

@@ -6,6 +6,7 @@ from raft import messages
 from raft.core import LEADER, Busy, LogFull, NotLeader, Refused, TooLong
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
+MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
 
 _STATUS = {
     NotLeader: messages.NOT_LEADER,
@@ -33,7 +34,7 @@ class Service:
     def receive(self, most):
         """Take in up to `most` waiting requests."""
         for _ in range(most):
-            datagram = self._endpoint.receive_from(messages.MAX_DATAGRAM + 1)
+            datagram = self._endpoint.receive_from(MAX_REQUEST)
             if datagram is None:
                 return
             data, sender = datagram
@@ -83,8 +84,8 @@ class Service:
 
     def lost_leadership(self):
         """What waits for a commit has an open outcome; what waits for a read has no effect."""
-        for _, client in self._writes.values():
-            self._reply(client, messages.LOST)
+        for index in sorted(self._writes):  # a dictionary's order is the interpreter's
+            self._reply(self._writes[index][1], messages.LOST)
         self._writes.clear()
         self._clients.clear()
         for client, _ in self._reads:

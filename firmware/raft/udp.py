@@ -5,6 +5,7 @@ import gc
 import socket
 
 from raft import interpreter
+from raft.messages import frame_bytes
 
 
 def resolve(host, port):
@@ -19,15 +20,19 @@ def resolve(host, port):
 class Endpoint:
     """A non-blocking UDP socket bound to `address` (from `resolve`).
 
-    received, sent: datagrams. errors: failed calls. reopened: how often it was opened anew.
+    buf: a bytearray for `receive`; others may use it while `is_empty()`. received, sent:
+    datagrams. errors: failed calls. reopened: how often the socket was opened anew.
     """
 
-    def __init__(self, address):
+    def __init__(self, address, buf=b""):
         self.received = 0
         self.sent = 0
         self.errors = 0
         self.reopened = 0
         self._address = address
+        self._buf = buf
+        self._view = memoryview(buf)
+        self._next = self._end = 0  # what of the buffer hasn't been handed out
         self._open()
 
     def _open(self):
@@ -39,34 +44,54 @@ class Endpoint:
         """Await it: calls `handle()` whenever a datagram waits. `handle` takes all there are."""
         return interpreter.serve(self, handle)
 
-    # `readinto` would spare the allocation, but on MicroPython it reads on until its buffer is
-    # full: two datagrams arrive as one (py/stream.c, mp_stream_rw).
+    # Not with `recv`, which wants a free piece of heap as large as the largest datagram: in a
+    # small heap that has run for a while there is none. But `readinto`, on MicroPython, reads
+    # on until its buffer is full, and so joins what waits (py/stream.c, mp_stream_rw).
 
-    def receive(self, most):
-        """The next datagram (bytes), cut off behind `most` bytes; None if there is none."""
-        return self._take(self.socket.recv, most)
+    def receive(self):
+        """The next frame (memoryview, valid until the next call), or None if there is none."""
+        if self._next == self._end and not self._read():
+            return None
+        at = self._next
+        self._next = self._end
+        if interpreter.JOINS_DATAGRAMS:
+            self._next = at + frame_bytes(self._buf, at, self._end)
+        self.received += 1
+        return self._view[at : self._next]
+
+    def is_empty(self):
+        """Whether all that was read has been handed out; more may wait in the socket."""
+        return self._next == self._end
+
+    def _read(self):
+        try:
+            n = interpreter.read_into(self.socket, self._buf)
+        except OSError:
+            self.errors += 1
+            return False
+        if n == 0:
+            self._reopen()
+        self._next = 0
+        self._end = n or 0
+        return self._end > 0
 
     def receive_from(self, most):
-        """(datagram, sender's address), or None."""
-        return self._take(self.socket.recvfrom, most)
-
-    def _take(self, receive, most):
+        """(datagram, cut off behind `most` bytes, and its sender's address), or None."""
         try:
-            got = receive(most)
+            try:
+                datagram, sender = self.socket.recvfrom(most)
+            except MemoryError:  # no free piece of that size: let the short ones through at least
+                gc.collect()
+                datagram, sender = self.socket.recvfrom(most // 4)
         except OSError as e:
             if e.errno != errno.EAGAIN:
                 self.errors += 1
             return None
-        except MemoryError:  # no free piece of that size: make one, the datagram waits
-            gc.collect()
-            self.errors += 1
-            return None
-        data = got[0] if isinstance(got, tuple) else got
-        if not data:
+        if not datagram:
             self._reopen()
             return None
         self.received += 1
-        return got
+        return datagram, sender
 
     def send(self, data, address):
         """Send one datagram. One that can't be sent is a lost datagram, nothing more."""

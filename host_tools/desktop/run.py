@@ -12,15 +12,16 @@ import sys
 
 def main():
     here = __file__[: __file__.rindex("/")]
-    firmware = here[: here.rindex("/host_tools/")] + "/firmware"
+    project = here[: here.rindex("/host_tools/")]
+    firmware = project + "/firmware"
     others = [path for path in sys.path if path not in ("", here)]
-    sys.path[:] = [here + "/stand_ins", firmware] + others
+    sys.path[:] = [here + "/stand_ins", firmware] + others + [project]
     os.chdir(sys.argv[1])
 
-    import desk
+    from host_tools.desktop import system
 
-    desk.write_whole_lines()
-    desk.stop_on_sigterm()
+    system.write_to_reader()
+    system.stop_on_signals()
     path = firmware + "/main.py"
     with open(path) as f:
         code = compile(f.read(), path, "exec")

@@ -2,10 +2,10 @@
 
 import sys
 
-import desk
+from host_tools.desktop.system import replace_process
 
 
 def reset():
     """Start anew from main.py: the process keeps its number, and nothing else."""
     state, lock, interpreter = sys.argv[1], sys.argv[2], sys.argv[3:]
-    desk.replace_process(interpreter + [sys.argv[0], state, lock] + interpreter, int(lock))
+    replace_process(interpreter + [sys.argv[0], state, lock] + interpreter, int(lock))

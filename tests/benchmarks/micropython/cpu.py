@@ -28,8 +28,11 @@ class Wire:
     def __init__(self):
         self.inbox = []
 
-    def receive(self, most):
+    def receive(self):
         return self.inbox.pop() if self.inbox else None
+
+    def is_empty(self):
+        return not self.inbox
 
     def send(self, data, address):
         self.sent += 1

@@ -1,0 +1,67 @@
+"""The command `raftctl`."""
+
+from importlib import import_module
+
+import click
+
+from host_tools.client import NotCommitted, Unknown
+from host_tools.cluster import ClusterFileError
+from host_tools.options import NOT_COMMITTED, NOT_POSSIBLE, UNKNOWN, Failure
+
+# Command -> its module in host_tools/commands, loaded when it is needed: `node` starts at once.
+COMMANDS = {
+    "init": "init",
+    "node": "node",
+    "status": "status",
+    "put": "values",
+    "get": "values",
+    "delete": "values",
+    "cas": "values",
+    "keys": "values",
+    "demo": "demo",
+}
+
+
+class Commands(click.Group):
+    """Knows where each command is, and which exit code belongs to which failure."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"host_tools.commands.{COMMANDS[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except NotCommitted as e:
+            raise Failure(str(e), NOT_COMMITTED) from e
+        except Unknown as e:
+            raise Failure(str(e), UNKNOWN) from e
+        except ClusterFileError as e:
+            raise Failure(str(e), NOT_POSSIBLE) from e
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Runs, watches and uses a Raft cluster of ESP32 boards, or of processes on this machine.
+
+    A cluster is described by a file, cluster.toml, which `raftctl init` writes. Every command
+    finds the leader by itself.
+
+    \b
+    Exit status:
+      0  done: what was to be written is committed
+      1  the answer is no: no such key, or cas found another value
+      2  can't be done as asked: command line, cluster.toml, port in use
+      3  not committed, without any effect: no answer, or no majority
+      4  unknown: it may have taken effect, or may yet
+    """
+
+
+if __name__ == "__main__":
+    main()

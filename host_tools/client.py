@@ -1,0 +1,399 @@
+"""A client of a cluster, for programs on a host.
+
+    with Client("cluster.toml") as client:
+        client.put("color", b"blue")
+        client.get("color")
+
+Keys are str (UTF-8) or bytes of at most 64 bytes, values bytes of at most 1,024; what is longer
+raises ValueError before anything is sent. A command takes effect once, however many copies of
+it are sent: each carries the client's session and its number in it (firmware/raft/sessions.py).
+"""
+
+# mypy: allow-untyped-calls
+
+import json
+import math
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from host_tools import cluster as cluster_file
+from host_tools.firmware import kv, messages, sessions
+
+RESEND_S = 0.02  # to a leader that doesn't answer; twice as long each time ...
+USUAL_WAITS = 3  # ... or this many times as long as its answers usually take, if that is longer
+MAX_RESEND_S = 0.2
+MAX_QUICK_REDIRECTS = 3
+PROBE_S = 0.02  # between two questions to all nodes who leads ...
+PROBE_SHARE = 0.1  # ... or this share of the time without a leader, if that is longer
+PROBE = kv.get_query(b"?")  # only a leader answers it, whatever the key
+
+NO_EFFECT = "nothing was changed; try again"
+OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
+
+_PROBLEMS = {
+    messages.BUSY: "too many commands wait for commit",
+    messages.LOG_FULL: "the leader's flash log is full",
+    messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
+    messages.BAD: "the leader doesn't understand the request; it may run another version",
+}
+_HOPELESS = (messages.LOG_FULL, messages.STATE_FULL, messages.BAD)
+
+
+class ClusterError(Exception):
+    """The cluster could not do what it was asked."""
+
+
+class NotCommitted(ClusterError):
+    """It certainly had no effect, and never will."""
+
+
+class Unknown(ClusterError):
+    """It may have had an effect, or may have one yet."""
+
+
+class _Request:
+    """One request, and what has become of the copies that were sent.
+
+    An attempt is what was sent to one node under one number, until the node refuses it.
+    """
+
+    def __init__(self, kind: int, payload: bytes) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.in_doubt = False  # a copy of an earlier attempt may have taken effect
+        self.is_hopeless = False
+        self.problem = ""  # what the leader has complained of
+        self.heard: set[int] = set()  # nodes that have answered anything
+        self.numbers: dict[int, int] = {}  # number of an attempt -> node
+        self.number = 0  # of this attempt
+        self.copies = 0  # sent in this attempt
+        self.began = 0.0
+
+    def begin(self, number: int, node: int, now: float) -> None:
+        """A new attempt."""
+        self.number = number
+        self.numbers[number] = node
+        self.began = now
+
+    def abandon(self) -> None:
+        """The attempt has had no answer: it stays in doubt."""
+        self.in_doubt = self.may_have_effect()
+        self.copies = 0
+
+    def refused(self, status: int) -> None:
+        """The node has refused one copy. Which settles the attempt only if there was one."""
+        if status == messages.LOST or self.copies > 1:
+            self.in_doubt = True
+        self.copies = 0
+        self.problem = _PROBLEMS.get(status, "")
+        self.is_hopeless = status in _HOPELESS and not self.in_doubt
+
+    def may_have_effect(self) -> bool:
+        return self.in_doubt or self.copies > 0
+
+
+class Client:
+    """Talks to the cluster of the file `cluster`; each call takes at most `timeout` seconds.
+
+    A context manager; not for several threads at once. Every method but `statuses` raises
+    NotCommitted or Unknown when the cluster can't answer. After Unknown the client may go
+    on: copies of the old command that arrive later than its next one are ignored.
+    Raises ClusterFileError, and OSError if no host of the file can be found.
+    """
+
+    def __init__(
+        self, cluster: str | os.PathLike[str] = cluster_file.DEFAULT_FILE, timeout: float = 5.0
+    ) -> None:
+        self.cluster = cluster_file.load(cluster)
+        self.timeout = timeout
+        self.leader = 0  # the node that is believed to lead; 0: none
+        self._addresses = _resolve(self.cluster)
+        self._codec = messages.Codec(0, self.cluster.name)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._request = int.from_bytes(os.urandom(4), "little") & messages.MAX_NUMBER
+        self._usual_s = 0.0  # how long an answer takes, smoothed
+        self._session = 0  # not opened yet
+        self._number = 0  # of the session's last command
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def put(self, key: str | bytes, value: bytes) -> None:
+        """Store `value` under `key`."""
+        self._command(kv.put(_bytes(key), _value(value)))
+
+    def get(self, key: str | bytes) -> bytes | None:
+        """The value of `key`, None if there is none: the latest one, whoever wrote it."""
+        value: bytes | None = kv.get_answer(self._read(kv.get_query(_bytes(key))))
+        return value
+
+    def delete(self, key: str | bytes) -> bool:
+        """Remove `key`; whether it was there."""
+        return self._command(kv.delete(_bytes(key))) == b"\1"
+
+    def cas(self, key: str | bytes, expected: bytes | None, new: bytes) -> bool:
+        """Store `new` if the value of `key` is `expected` (None: there is no such key).
+
+        Whether it was stored.
+        """
+        return self._command(kv.cas(_bytes(key), expected, _value(new))) == b"\1"
+
+    def keys(self, prefix: str | bytes = "") -> list[Any]:
+        """All keys that begin with `prefix`, in order; of the same type as `prefix`.
+
+        Each page of some dozen keys is one read: what changes meanwhile may be seen or not.
+        """
+        start = _bytes(prefix)
+        if len(start) > kv.MAX_KEY:
+            raise ValueError(f"a prefix has at most {kv.MAX_KEY} bytes, this one {len(start)}")
+        found: list[bytes] = []
+        more = True
+        while more:
+            after = found[-1] if found else b""
+            page, more = kv.keys_answer(self._read(kv.keys_query(start, after)))
+            found += page
+        if isinstance(prefix, bytes):
+            return found
+        return [key.decode("utf-8", "surrogateescape") for key in found]
+
+    def statuses(self, nodes: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
+        """What each of `nodes` (all of them) says of itself; those that don't answer lack."""
+        deadline = time.monotonic() + self.timeout
+        missing = set(self._addresses if nodes is None else nodes) & set(self._addresses)
+        found: dict[int, dict[str, Any]] = {}
+        number = self._next_number()
+        wait = RESEND_S
+        while missing and time.monotonic() < deadline:
+            for node in missing:
+                self._send(node, messages.STATUS, number, b"")
+            until = min(time.monotonic() + wait, deadline)
+            while missing and (reply := self._receive(until)):
+                node, answered, status, _, result = reply
+                if answered == number and node in missing and status == messages.OK:
+                    found[node] = json.loads(result)
+                    missing.remove(node)
+            wait = min(2 * wait, MAX_RESEND_S)
+        return dict(sorted(found.items()))
+
+    # Commands and reads
+
+    def _command(self, payload: bytes) -> bytes:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            if not self._session:
+                self._open_session(deadline)
+            self._number += 1  # never used again: a copy may still be on its way
+            data = sessions.command(self._session, self._number, payload)
+            request = _Request(messages.WRITE, data)
+            result = self._ask(request, deadline)
+            if result is None:
+                raise self._failure(request)
+            if result[0] == sessions.DONE:
+                return result[1:]
+            # The session has made room for others. A command sent but once has had no effect
+            # and is given another session; an earlier copy may have come before that.
+            self._session = 0
+            if request.in_doubt or request.copies > 1:
+                raise Unknown(f"the client's session expired meanwhile; {OPEN_OUTCOME}")
+
+    def _open_session(self, deadline: float) -> None:
+        request = _Request(messages.WRITE, sessions.OPEN)
+        result = self._ask(request, deadline)
+        if result is None:
+            raise NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
+        self._session = struct.unpack_from("<I", result, 1)[0]
+        self._number = 0
+
+    def _read(self, query: bytes) -> bytes:
+        request = _Request(messages.READ, query)
+        answer = self._ask(request, time.monotonic() + self.timeout)
+        if answer is None:
+            raise NotCommitted(f"{self._reason(request)}; nothing was read; try again")
+        return answer
+
+    def _failure(self, request: _Request) -> ClusterError:
+        if request.may_have_effect():
+            return Unknown(f"{self._reason(request)}; {OPEN_OUTCOME}")
+        return NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
+
+    def _reason(self, request: _Request) -> str:
+        count = len(self.cluster.nodes)
+        if not request.heard:
+            return f"none of the {count} nodes has answered within {self.timeout:g} s"
+        if request.problem:
+            return request.problem
+        if self.leader in request.heard and request.copies > 1:
+            return (
+                f"node {self.leader} leads, but has not done it within {self.timeout:g} s: "
+                f"does it reach a majority ({self.cluster.majority} of {count})?"
+            )
+        return (
+            f"no leader has answered within {self.timeout:g} s: {len(request.heard)} of {count} "
+            f"nodes answer, {self.cluster.majority} are needed"
+        )
+
+    # Asking until the leader has answered
+
+    def _ask(self, request: _Request, deadline: float) -> bytes | None:
+        """The leader's answer to the request; None if there is none by `deadline`.
+
+        Or if none can come, which `request.is_hopeless` tells.
+        """
+        pace = _Pace(self._usual_s)
+        probe = -1
+        while (now := time.monotonic()) < deadline:
+            if not self.leader:
+                pace.suspect(now)
+            elif now >= pace.send_at:
+                if request.copies:
+                    pace.suspect(now)
+                else:
+                    request.begin(self._next_number(), self.leader, now)
+                self._send(self.leader, request.kind, request.number, request.payload)
+                request.copies += 1
+                pace.sent(now)
+            if now >= pace.probe_at:
+                probe = self._next_number()
+                for node in self._addresses:
+                    self._send(node, messages.READ, probe, PROBE)
+                pace.probed(now)
+            reply = self._receive(min(pace.wake_at(self.leader), deadline))
+            if reply is None:
+                continue
+            node, number, status, hint, result = reply
+            request.heard.add(node)
+            if request.numbers.get(number) == node:
+                if status == messages.OK:
+                    self.leader = node
+                    self._usual_s += (time.monotonic() - request.began - self._usual_s) / 8
+                    return result
+                if number == request.number and request.copies:
+                    self._refused(request, status, hint, pace)
+                    if request.is_hopeless:
+                        return None
+            elif number == probe and self._learned(request, node, status, hint):
+                pace.trust()
+        return None
+
+    def _refused(self, request: _Request, status: int, hint: int, pace: "_Pace") -> None:
+        request.refused(status)
+        if status in (messages.NOT_LEADER, messages.LOST):
+            self.leader = hint if hint in self._addresses else 0
+            pace.redirected()
+
+    def _learned(self, request: _Request, node: int, status: int, hint: int) -> bool:
+        """Whether an answer to a probe tells of another leader than the one believed in."""
+        leader = node if status == messages.OK else hint
+        if leader == self.leader or leader not in self._addresses:
+            return False
+        self.leader = leader
+        request.abandon()
+        return True
+
+    def _next_number(self) -> int:
+        self._request = (self._request + 1) & messages.MAX_NUMBER
+        return self._request
+
+    def _send(self, node: int, kind: int, number: int, payload: bytes) -> None:
+        n = self._codec.request(node, kind, number, payload)
+        try:
+            self._socket.sendto(self._codec.frame(n), self._addresses[node])
+        except OSError:
+            return  # a lost datagram, like any other
+
+    def _receive(self, until: float) -> tuple[int, int, int, int, bytes] | None:
+        """The next reply (see Codec.decode_reply) from where its node is; None at `until`."""
+        while True:
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            self._socket.settimeout(left)
+            try:
+                data, sender = self._socket.recvfrom(messages.MAX_DATAGRAM + 1)
+            except TimeoutError:
+                return None
+            except OSError:
+                continue  # some systems tell here that a node's port is closed
+            reply: tuple[int, int, int, int, bytes] | None = self._codec.decode_reply(data)
+            if reply and self._addresses.get(reply[0]) == sender:
+                return reply
+
+
+class _Pace:
+    """When to send again, and when to ask all nodes who leads. Times in s (monotonic)."""
+
+    def __init__(self, usual_s: float) -> None:
+        self.send_at = 0.0
+        self.probe_at = math.inf  # while a leader is known and answers
+        self._first_wait = min(max(RESEND_S, USUAL_WAITS * usual_s), MAX_RESEND_S)
+        self._wait = self._first_wait
+        self._redirects = 0
+        self._leaderless_since: float | None = None
+        self._next_probe = 0.0
+
+    def wake_at(self, leader: int) -> float:
+        return min(self.send_at, self.probe_at) if leader else self.probe_at
+
+    def sent(self, now: float) -> None:
+        self.send_at = now + self._wait
+        self._wait = min(2 * self._wait, MAX_RESEND_S)
+
+    def suspect(self, now: float) -> None:
+        """No leader is known, or it doesn't answer."""
+        if self.probe_at == math.inf:
+            self.probe_at = max(now, self._next_probe)
+            if self._leaderless_since is None:
+                self._leaderless_since = now
+
+    def probed(self, now: float) -> None:
+        since = now if self._leaderless_since is None else self._leaderless_since
+        self._next_probe = self.probe_at = now + max(PROBE_S, PROBE_SHARE * (now - since))
+
+    def trust(self) -> None:
+        """A leader has become known: send to it at once."""
+        self.send_at = 0.0
+        self.probe_at = math.inf
+        self._wait = self._first_wait
+
+    def redirected(self) -> None:
+        """A node says that another one leads, or none."""
+        self._redirects += 1
+        send_at = self.send_at
+        self.trust()
+        if self._redirects > MAX_QUICK_REDIRECTS:
+            self.send_at = send_at  # they contradict each other: no faster than resending
+
+
+def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
+    """Where the nodes listen to clients. A node whose name isn't known counts as silent."""
+    addresses = {}
+    for member in cluster.nodes.values():
+        try:
+            found = socket.getaddrinfo(
+                member.host, member.client_port, socket.AF_INET, socket.SOCK_DGRAM
+            )
+        except socket.gaierror as e:
+            problem = e
+        else:
+            addresses[member.id] = (str(found[0][4][0]), member.client_port)
+    if not addresses:
+        raise OSError(f"{cluster.path}: no host of any node can be found: {problem.strerror}")
+    return addresses
+
+
+def _bytes(key: str | bytes) -> bytes:
+    return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
+
+
+def _value(value: bytes) -> bytes:
+    return bytes(memoryview(value))  # unlike bytes(5), refuses what isn't bytes

@@ -1,0 +1,234 @@
+"""A cluster as `cluster.toml` describes it."""
+
+import os
+import socket
+import tomllib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+DEFAULT_FILE = "cluster.toml"
+MAX_NODE = 254
+MAX_PORT = 65535
+PORT = 7100  # a node's own ports on a desk: these plus its id
+CLIENT_PORT = 7200
+HEARTBEAT_MS = 50
+ELECTION_MS = (150, 300)
+FLASH_KB = 4096
+STATE_KB = 256
+BLOCK_KB = 4
+MIN_FLASH_KB = 6 * BLOCK_KB  # what firmware/raft/store.py asks for at least
+LOOPBACK = "127.0.0.1"
+
+HEADER = """\
+# A Raft cluster. `raftctl` reads this file; `raftctl node --id 1` runs one of its nodes here.
+
+[cluster]
+name = "{name}"
+heartbeat_ms = {heartbeat_ms}
+# A node that hears no leader for a random time between these two stands for election.
+election_ms = [{election_ms[0]}, {election_ms[1]}]
+
+# Nodes on this machine only: the size of a new node's flash log, and of its keys and values.
+[desk]
+flash_kb = {flash_kb}
+state_kb = {state_kb}
+
+# One of these per node: the id is from 1 to 254; nodes talk to each other at `port`, and
+# clients to them at `client_port`, both by UDP.
+"""
+NODE = """
+[[node]]
+id = {id}
+host = "{host}"
+port = {port}
+client_port = {client_port}
+"""
+
+
+class ClusterFileError(Exception):
+    """`cluster.toml` can't be used; the message names the file, the key and the remedy."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a node is: `port` for other nodes, `client_port` for clients."""
+
+    id: int
+    host: str
+    port: int
+    client_port: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """path: of its file. The sizes (KB) are those of nodes on a desk."""
+
+    path: Path
+    name: str
+    nodes: dict[int, Member]
+    heartbeat_ms: int = HEARTBEAT_MS
+    election_ms: tuple[int, int] = ELECTION_MS
+    flash_kb: int = FLASH_KB
+    state_kb: int = STATE_KB
+
+    @property
+    def majority(self) -> int:
+        return len(self.nodes) // 2 + 1
+
+    def config(self, node: int) -> dict[str, Any]:
+        """What that node's `config.json` holds on a desk (firmware/main.py)."""
+        return {
+            "id": node,
+            "cluster": self.name,
+            "nodes": {
+                str(m.id): {"host": m.host, "port": m.port, "client_port": m.client_port}
+                for m in self.nodes.values()
+            },
+            "heartbeat_ms": self.heartbeat_ms,
+            "election_ms": list(self.election_ms),
+            "state_kb": self.state_kb,
+        }
+
+    def to_toml(self) -> str:
+        """The text of its file."""
+        text = HEADER.format(
+            name=self.name,
+            heartbeat_ms=self.heartbeat_ms,
+            election_ms=self.election_ms,
+            flash_kb=self.flash_kb,
+            state_kb=self.state_kb,
+        )
+        return text + "".join(NODE.format(**vars(m)) for m in self.nodes.values())
+
+
+def on_desk(path: Path, nodes: int) -> Cluster:
+    """A new cluster of that many nodes on this machine, with the usual ports."""
+    members = [Member(i, LOOPBACK, PORT + i, CLIENT_PORT + i) for i in range(1, nodes + 1)]
+    return Cluster(path, "demo", {m.id: m for m in members})
+
+
+def on_free_ports(path: Path, nodes: int) -> Cluster:
+    """The same, on UDP ports that were free a moment ago."""
+    with ExitStack() as stack:
+        ports = []
+        for _ in range(2 * nodes):
+            probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            probe.bind((LOOPBACK, 0))
+            ports.append(probe.getsockname()[1])
+    members = [Member(i, LOOPBACK, ports.pop(), ports.pop()) for i in range(1, nodes + 1)]
+    return Cluster(path, "demo", {m.id: m for m in members})
+
+
+def load(path: str | os.PathLike[str]) -> Cluster:
+    """The cluster of that file. Raises ClusterFileError."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ClusterFileError(
+            f"{path} does not exist: write one with `raftctl init`, or name yours with --cluster"
+        ) from None
+    except OSError as e:
+        raise ClusterFileError(f"{path} can't be read: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ClusterFileError(f"{path} is not valid TOML: {e}") from e
+    root = _Table(path, "the file", table)
+    root.known("cluster", "desk", "node")
+    return _cluster(path, root)
+
+
+def _cluster(path: Path, root: "_Table") -> Cluster:
+    cluster = root.table("cluster")
+    cluster.known("name", "heartbeat_ms", "election_ms")
+    desk = root.table("desk", {})
+    desk.known("flash_kb", "state_kb")
+    heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
+    flash_kb = desk.number("flash_kb", MIN_FLASH_KB, 1 << 20, FLASH_KB)
+    if flash_kb % BLOCK_KB:
+        desk.fail("flash_kb", f"must be a multiple of {BLOCK_KB}, the size of a flash sector")
+    return Cluster(
+        path,
+        cluster.text("name"),
+        _nodes(root),
+        heartbeat_ms,
+        _election_ms(cluster, heartbeat_ms),
+        flash_kb,
+        desk.number("state_kb", 1, 1 << 20, STATE_KB),
+    )
+
+
+def _election_ms(cluster: "_Table", heartbeat_ms: int) -> tuple[int, int]:
+    match cluster.values.get("election_ms", list(ELECTION_MS)):
+        case [int(low), int(high)] if 2 * heartbeat_ms < low <= high <= 60_000:
+            return low, high
+    cluster.fail(
+        "election_ms",
+        "must be two numbers such as [150, 300], the first more than twice heartbeat_ms "
+        f"({heartbeat_ms}) and not above the second",
+    )
+
+
+def _nodes(root: "_Table") -> dict[int, Member]:
+    entries = root.values.get("node")
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        root.fail("node", "is missing: add a section [[node]] for each node")
+    nodes: dict[int, Member] = {}
+    taken: dict[tuple[str, int], str] = {}
+    for position, values in enumerate(entries, 1):
+        entry = _Table(root.path, f"[[node]] number {position}", values)
+        entry.known("id", "host", "port", "client_port")
+        node = entry.number("id", 1, MAX_NODE)
+        if node in nodes:
+            entry.fail("id", f"is {node} like another node's: give each node its own")
+        member = Member(
+            node,
+            entry.text("host"),
+            entry.number("port", 1, MAX_PORT),
+            entry.number("client_port", 1, MAX_PORT),
+        )
+        for key in ("port", "client_port"):
+            place = member.host, getattr(member, key)
+            if place in taken:
+                entry.fail(key, f"is {place[1]}, which is {taken[place]} too: choose another one")
+            taken[place] = f"the {key} of node {node}"
+        nodes[node] = member
+    return nodes
+
+
+class _Table:
+    """A section of the file, whose `title` is for error messages."""
+
+    def __init__(self, path: Path, title: str, values: dict[str, Any]) -> None:
+        self.path = path
+        self.title = title
+        self.values = values
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        raise ClusterFileError(f"{self.path}: {self.title}: {key} {problem}")
+
+    def known(self, *keys: str) -> None:
+        for key in self.values:
+            if key not in keys:
+                self.fail(key, f"is not known here: remove it, or is it one of {', '.join(keys)}?")
+
+    def table(self, key: str, default: dict[str, Any] | None = None) -> "_Table":
+        value = self.values.get(key, default)
+        if not isinstance(value, dict):
+            self.fail(key, f"is missing: add a section [{key}]")
+        return _Table(self.path, f"[{key}]", value)
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value:
+            self.fail(key, f"is {'missing' if value is None else repr(value)}: give a text")
+        return value
+
+    def number(self, key: str, low: int, high: int, default: int | None = None) -> int:
+        value = self.values.get(key, default)
+        if value is None:
+            self.fail(key, f"is missing: set it to a number from {low} to {high}")
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            self.fail(key, f"is {value!r}, and must be a number from {low} to {high}")
+        return value

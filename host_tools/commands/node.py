@@ -1,0 +1,38 @@
+"""`raftctl node`"""
+
+from pathlib import Path
+
+import click
+
+from host_tools import cluster, desk
+from host_tools.options import NOT_POSSIBLE, Failure, cluster_option
+
+
+@click.command()
+@cluster_option
+@click.option("--id", "node", type=int, required=True, metavar="N", help="Which node.")
+@click.option(
+    "--interpreter",
+    default=desk.CPYTHON,
+    show_default=True,
+    metavar="NAME",
+    help="cpython, micropython, or the name of one such as micropython-i386.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The node's folder, in place of a board's flash. "
+    "[default: state/node-N beside the cluster file]",
+)
+def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) -> None:
+    """Run a node in the foreground: this process becomes it.
+
+    Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; what it has acknowledged
+    survives SIGKILL too.
+    """
+    described = cluster.load(cluster_file)
+    try:
+        desk.become_node(described, node, interpreter, state)
+    except desk.DeskError as e:
+        raise Failure(str(e), NOT_POSSIBLE) from e

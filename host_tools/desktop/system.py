@@ -1,0 +1,87 @@
+"""What a board on a desk wants of the operating system, under either interpreter.
+
+sync(file): what was written to it has reached the disk. replace_process(argv, keep): become the
+command `argv`, with no open file but the standard ones and the file number `keep`.
+stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
+write_to_reader(): stdout gives a line as soon as it is whole, to a pipe too, and the process ends
+when nobody reads them any more.
+"""
+
+import asyncio
+import os
+import sys
+
+SIGINT = 2
+SIGPIPE = 13
+SIGTERM = 15
+
+if sys.implementation.name == "micropython":
+    from array import array
+
+    import ffi  # type: ignore[import-not-found]
+    import uctypes  # type: ignore[import-not-found]
+
+    SIGNAL_CHECK_MS = 50
+    MAX_FILES = 256
+    _SIGSET_BYTES = 128  # as in glibc, and more than elsewhere
+    _SIG_BLOCK = 1 if sys.platform == "darwin" else 0
+
+    _libc = ffi.open(None)
+    _close = _libc.func("i", "close", "i")
+    _execv = _libc.func("i", "execv", "sp")
+    _signal = _libc.func("p", "signal", "ip")
+    _sigaddset = _libc.func("i", "sigaddset", "pi")
+    _sigemptyset = _libc.func("i", "sigemptyset", "p")
+    _sigismember = _libc.func("i", "sigismember", "pi")
+    _sigpending = _libc.func("i", "sigpending", "p")
+    _sigprocmask = _libc.func("i", "sigprocmask", "ipp")
+
+    def sync(file):
+        file.flush()  # which is fsync(2): extmod/vfs_posix_file.c
+
+    def replace_process(argv, keep):
+        for number in range(3, MAX_FILES):
+            if number != keep:
+                _close(number)
+        arguments = [bytes(argument, "utf-8") + b"\0" for argument in argv]
+        _execv(argv[0], array("L", [uctypes.addressof(a) for a in arguments] + [0]))
+        raise OSError("can't run " + argv[0])
+
+    def stop_on_signals():
+        # MicroPython's own handler of SIGINT jumps out of whatever runs, an allocation maybe
+        # (MICROPY_ASYNC_KBD_INTR in ports/unix/unix_mphal.c). Here the signals have to wait.
+        signals = bytearray(_SIGSET_BYTES)
+        _sigemptyset(signals)
+        _sigaddset(signals, SIGTERM)
+        _sigaddset(signals, SIGINT)
+        _sigprocmask(_SIG_BLOCK, signals, None)
+        asyncio.create_task(_stop(signals))  # noqa: RUF006 - the loop keeps it
+
+    async def _stop(pending):
+        while True:
+            _sigpending(pending)
+            if _sigismember(pending, SIGTERM) or _sigismember(pending, SIGINT):
+                raise KeyboardInterrupt
+            await asyncio.sleep_ms(SIGNAL_CHECK_MS)  # type: ignore[attr-defined]
+
+    def write_to_reader():
+        _signal(SIGPIPE, None)  # the default: ports/unix/main.c has it ignored
+else:
+    import signal
+
+    def sync(file):
+        os.fsync(file.fileno())
+
+    def replace_process(argv, keep):
+        # All files but `keep` are opened so that they close by themselves (PEP 446).
+        os.execv(argv[0], argv)
+
+    def stop_on_signals():
+        # A shell's background job was told to ignore SIGINT; asyncio then leaves it alone.
+        signal.signal(SIGINT, signal.default_int_handler)
+        # Not raised in whatever runs: asyncio knows best how to end at a SIGINT.
+        signal.signal(SIGTERM, lambda number, frame: signal.raise_signal(SIGINT))
+
+    def write_to_reader():
+        signal.signal(SIGPIPE, signal.SIG_DFL)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

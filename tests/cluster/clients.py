@@ -1,0 +1,138 @@
+"""Clients of a simulated cluster; portable.
+
+Each has one session and one request under way. It asks whoever it believes leads, and goes on
+asking, with the very same bytes, until it has an answer: that is how a client of the real cluster
+behaves, and what the sessions are for.
+"""
+
+import struct
+
+from raft import kv, messages, sessions
+from raft.messages import Codec
+
+# Sockets, the second part of an address; the first is the number of a node or client
+PEERS = 0  # a node's for other nodes
+CLIENTS = 1  # a node's for clients
+CLIENT = 2  # a client's
+
+RETRY_US = (100_000, 400_000)  # until a request is sent again
+PAUSE_US = (0, 60_000)  # between an answer and the next request
+REFUSED_US = (1000, 30_000)  # between a refusal and the next attempt
+KEYS = (b"a", b"b", b"c")
+
+_OPEN, _WRITE, _READ = "open", "write", "read"
+
+
+class Client:
+    """One client.
+
+    world: the `simulator.World`. number: beyond those of the nodes. done: requests answered. is_refused: the log is
+    full, and it has given up.
+    """
+
+    def __init__(self, world, number: int) -> None:  # type: ignore[no-untyped-def]
+        self.world = world
+        self.number = number
+        self.dice = world.dice_of(number)
+        self.done = 0
+        self.is_idle = True
+        self.is_refused = False
+        self._codec = Codec(0, world.NAME)
+        self._node = 1  # believed to lead
+        self._session = 0
+        self._command = 0  # number of the latest command of the session
+        self._request = 0  # number of the latest request
+        self._turn = 0  # timers of earlier turns are void
+        self._what = _OPEN
+        self._key = b""
+        self._payload = b""
+        self._told = 0  # what clients knew when the request was first sent
+        self._seen: dict[bytes, bytes | None] = {}  # key -> value, as last read
+        self._wait(PAUSE_US)
+
+    def _wait(self, between: tuple[int, int]) -> None:
+        self._turn += 1
+        time = self.world.now + self.dice.draw(*between)
+        self.world.at(time, self.number, self._act, self._turn)
+
+    def _act(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        if self.is_idle:
+            if self.world.draining or self.is_refused:
+                return
+            self._choose()
+        self._ask()
+
+    def _choose(self) -> None:
+        """Decide what to ask for next."""
+        dice = self.dice
+        self.is_idle = False
+        self._request += 1
+        self._told = self.world.watch.told
+        self._key = dice.pick(KEYS)
+        if not self._session:
+            self._what = _OPEN
+            self._payload = sessions.OPEN
+        elif dice.one_in(3):
+            self._what = _READ
+            self._payload = kv.get_query(self._key)
+        else:
+            self._what = _WRITE
+            self._command += 1
+            self._payload = sessions.command(self._session, self._command, self._new_command())
+
+    def _new_command(self) -> bytes:
+        dice = self.dice
+        value = b"%d.%d" % (self.number, self._command)
+        value += bytes(dice.below(self.world.plan.value_bytes))
+        choice = dice.below(8)
+        if choice == 0:
+            return kv.delete(self._key)
+        if choice < 3:
+            return kv.cas(self._key, self._seen.get(self._key), value)
+        return kv.put(self._key, value)
+
+    def _ask(self) -> None:
+        kind = messages.READ if self._what == _READ else messages.WRITE
+        n = self._codec.request(self._node, kind, self._request, self._payload)
+        frame = bytes(self._codec.frame(n))
+        self.world.send((self.number, CLIENT), (self._node, CLIENTS), frame)
+        if self.dice.one_in(2):  # if it hears nothing, it may ask another one
+            self._node = self.dice.pick(self.world.plan.voters)
+        self._wait(RETRY_US)
+
+    def hear(self, datagram: bytes) -> None:
+        """A datagram has arrived."""
+        reply = self._codec.decode_reply(datagram)
+        assert reply, "a node's answer that is none"
+        node, request, status, leader, result = reply
+        if request != self._request or self.is_idle:
+            return  # to an earlier request
+        if status == messages.OK:
+            self._node = node
+            self._take(result)
+            self.done += 1
+            self.is_idle = True
+            self._wait(PAUSE_US)
+        elif status == messages.NOT_LEADER:
+            self._node = leader or self.dice.pick(self.world.plan.voters)
+            self._wait(REFUSED_US)
+        elif status == messages.LOG_FULL:
+            self.is_idle = self.is_refused = True
+        else:
+            assert status in (messages.BUSY, messages.LOST), "status %d" % status
+            self._wait(REFUSED_US)
+
+    def _take(self, result: bytes) -> None:
+        watch = self.world.watch
+        if self._what == _READ:
+            value = kv.get_answer(result)
+            watch.client_read(self._key, value, self._told)
+            self._seen[self._key] = value
+        elif self._what == _OPEN:
+            self._session = struct.unpack("<I", result[1:])[0]
+            watch.client_opened(self._session)
+        else:
+            assert result[0] == sessions.DONE, "the session has expired"
+            watch.client_wrote(self._payload[: sessions.HEADER_BYTES], result)

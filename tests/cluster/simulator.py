@@ -1,0 +1,556 @@
+"""A cluster in one process, on a virtual clock: one seed decides everything; portable.
+
+    python -m tests.cluster.simulator --seed 123 --steps 5000 [--trace]
+    python -m tests.cluster.simulator --seeds 1000-2000
+
+What runs is the shipped driver (`raft.node.Node`) with its core, log, store, codec, sessions and
+service; simulated are only time, sockets, flash and clients. In the safety phase datagrams are
+lost, doubled, delayed and reordered, links and nodes cut off, nodes stalled and robbed of their
+power in the middle of a program, and `invariants.py` looks at every step. Then all faults end,
+and within HEAL_MS the cluster must be whole again, with every client's request answered.
+"""
+
+import sys
+from heapq import heappop, heappush
+
+import raft.node
+from raft.core import LEADER
+from raft.messages import MAX_DATAGRAM, Codec, Message
+from raft.node import Node
+from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
+from tests.cluster.invariants import (
+    Life,
+    Violation,
+    Watch,
+    WatchedLog,
+    WatchedMachine,
+    WatchedStore,
+)
+from tests.dice import Dice
+from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
+from tests.store.model import Model, Write
+
+US = 1000  # microseconds of a millisecond: virtual time is counted in the former
+HEAL_MS = 10_000
+MAILBOX = 6  # datagrams that a socket of lwIP keeps
+PROGRAM_US = 800  # of one page, measured on an ESP32
+ERASE_US = (45_000, 300_000)
+WAKE_US = 2_000  # until a task has its turn
+TICK_US = 10_000  # by so much a timer of MicroPython's asyncio may be late
+TRACE_LINES = 60  # shown of a run that failed
+
+HOSTS = 256  # more than there are nodes and clients
+
+
+class Plan:
+    """What one seed decides at the start."""
+
+    def __init__(self, dice: Dice) -> None:
+        pick = dice.pick
+        self.voters = list(range(1, pick((1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)) + 1))
+        self.clients = pick((1, 2, 3, 8))
+        self.value_bytes = pick((1, 40, 700))
+        self.ram_bytes = pick((600, 4096))  # of a node's log
+        self.sectors = 128
+        self.uncommitted_bytes = pick((1000, 8192))
+        self.mailbox = pick((MAILBOX, 100))
+        self.loss = pick((0, 0, 10, 50, 200))  # per mille of the datagrams
+        self.doubled = pick((0, 0, 20, 200))
+        self.late = pick((0, 0, 20, 100))
+        self.delay_us = pick(((200, 900), (1000, 10_000), (5000, 30_000), (100, 60_000)))
+        self.late_us = (50_000, 800_000)
+        self.fault_ms = pick((100, 300, 1000))  # between two faults, about
+        faults = [name for name in World.FAULTS if not dice.one_in(3)]
+        self.faults = faults or ["restore"]
+        self.down_ms = pick((50, 500, 2000))  # longest time without power
+        self.old_flash = dice.one_in(3)  # the partitions held something else before
+
+
+class Board:
+    """One node's hardware: flash, clock, power. What survives a crash is here."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.id = number
+        self.dice = world.dice_of(number)
+        self.flash = RamFlash(world.plan.sectors)
+        if world.plan.old_flash:
+            junk = self.dice.bytes(256) * (SECTOR_BYTES // 256)
+            for sector in range(world.plan.sectors):
+                self.flash.fill(sector, junk)
+        self.rate = self.dice.draw(900, 1100)  # its ms in 1,000 ms of virtual time
+        self.node: SimNode | None = None
+        self.life: Life | None = None
+        self.lives = 0
+        self.disk = Model()  # what its flash has to hold
+        self.write = None  # or may hold: what the last crash has cut
+        self.busy_until = 0
+        self.sends = -1  # datagrams until the power fails; -1 for ever
+        self.inbox: list[bytes] = []
+        self.requests: list[tuple[bytes, tuple[int, int]]] = []
+        self.is_woken = False
+
+    def ticks_ms(self) -> int:
+        return self.world.now // US * self.rate // 1000
+
+    def power_on(self) -> None:
+        self.busy_until = 0
+        self.sends = -1
+        self.inbox.clear()
+        self.requests.clear()
+        self.is_woken = False
+        self.node = SimNode(self)
+        self.life = Life(self.world.watch, self.node, self.disk, self.write)
+        self.disk = self.life.disk
+        self.write = None
+
+    def power_off(self) -> None:
+        assert self.life
+        self.life.look()
+        self.life.end()
+        self.write = self.life.write
+        self.node = None
+        self.life = None
+        self.lives += 1
+        self.flash = self.flash.copy()
+
+
+class Socket:
+    """What the driver takes for a UDP endpoint."""
+
+    received = sent = errors = 0
+
+    def __init__(self, board: Board, address: tuple[int, int], buffer_bytes: int = 0) -> None:
+        self._board = board
+        self._address = address
+        self._buf = memoryview(bytearray(buffer_bytes))
+
+    def receive(self) -> memoryview | None:
+        if not self._board.inbox:
+            return None
+        datagram = self._board.inbox.pop(0)
+        self._buf[: len(datagram)] = datagram  # over the one before, as the real one does
+        return self._buf[: len(datagram)]
+
+    def is_empty(self) -> bool:
+        return True
+
+    def is_empty(self) -> bool:
+        return True
+
+    def receive_from(self, most: int) -> tuple[bytes, tuple[int, int]] | None:
+        return self._board.requests.pop(0) if self._board.requests else None
+
+    def send(self, data: memoryview, address: tuple[int, int]) -> None:
+        board = self._board
+        if address[1] == PEERS:
+            if board.sends == 0:
+                raise PowerCut("before a datagram is sent")
+            board.sends -= board.sends > 0
+        board.world.send(self._address, address, bytes(data))
+
+
+class SimNode(Node):
+    """The shipped driver. Its constructor finds simulated parts under the real ones' names."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        world = board.world
+        stand_ins = {
+            "Endpoint": lambda *how: Socket(board, *how),
+            "Log": lambda store: WatchedLog(store, world.plan.ram_bytes),
+            "Store": WatchedStore,
+            "interpreter": board.dice,  # whose `draw` the driver wants
+            "resolve": lambda host, port: (host, port),
+        }
+        stand_ins.update(world.parts)
+        real = {name: getattr(raft.node, name) for name in stand_ins}
+        for name in stand_ins:
+            setattr(raft.node, name, stand_ins[name])
+        try:
+            super().__init__(world.config(board.id), board.flash, WatchedMachine(), self._event)
+        finally:
+            for name in real:
+                setattr(raft.node, name, real[name])
+        self.core._uncommitted_bytes = world.plan.uncommitted_bytes
+        self._now = board.ticks_ms()
+
+    def _event(self, what: str, **facts: object) -> None:
+        if what == "alarm":
+            raise Violation("node %d: alarm %s" % (self.id, facts))
+        self.board.world.note("n%d %s %s", self.id, what, sorted(facts.items()))
+
+    def _pass_time(self) -> None:
+        now = self.board.ticks_ms()
+        self.core.pass_time(now - self._now)
+        self._now = now
+
+    def _send(self, letters: list[Message]) -> None:
+        for m in letters:
+            self.board.life.sends(m)  # type: ignore[union-attr]
+            super()._send((m,))
+
+    def timer(self) -> None:
+        """One turn of the driver's `_tick`."""
+        self._take_in()
+        self.core.tick()
+        self._drive()
+        if self.core.due_ms() >= self._heartbeat_ms // 2:
+            self.store.idle()
+
+
+class World:
+    """Everything: boards, network, clients, faults, and the list of what happens next.
+
+    trace: called with each line of what happens, or None. parts: what to use in place of the
+    real parts of a node, by their names in `raft.node`. adapt: may change the plan that it is
+    called with. steps: events that have happened.
+    """
+
+    NAME = "simulated"
+    FAULTS = (
+        "cut_halves", "cut_off_one", "cut_one_way", "cut_to_ring", "restore",
+        "crash_one", "crash_in_program", "crash_in_sending", "crash_all", "flash_fault", "stall",
+    )  # fmt: skip
+
+    def __init__(  # type: ignore[no-untyped-def]
+        self, seed: int, trace=None, parts=None, adapt=None
+    ) -> None:
+        self.trace = trace
+        self.parts = parts or {}
+        self.seed = seed
+        self.dice = self.dice_of(0)
+        self.plan = Plan(self.dice)
+        if adapt:
+            adapt(self.plan)
+        self.now = 0
+        self.steps = 0
+        self.healing_ms = 0  # how long it took
+        self.draining = False
+        self.cut: set[tuple[int, int]] = set()  # (from, to): links that carry nothing
+        self._events: list = []  # type: ignore[type-arg]
+        self._count = 0
+        self._links: dict[int, Dice] = {}
+        self.watch = Watch(self.plan.voters)
+        self.boards = [Board(self, number) for number in self.plan.voters]
+        first = len(self.boards) + 1
+        self.clients = [Client(self, first + i) for i in range(self.plan.clients)]
+        for board in self.boards:
+            self._boot(board)
+        self._next_fault()
+
+    def config(self, number: int) -> dict[str, object]:
+        nodes = {
+            str(n): {"host": n, "port": PEERS, "client_port": CLIENTS} for n in self.plan.voters
+        }
+        return {"id": number, "cluster": self.NAME, "nodes": nodes}
+
+    # What happens when. Each node, client and link has dice of its own, and a number by which
+    # events of one moment are ordered: nothing depends on the order in which a dictionary of
+    # this or that interpreter is walked through.
+
+    def dice_of(self, who: int) -> Dice:
+        return Dice(self.seed * 65536 + who)
+
+    def at(self, time: int, who: int, function, argument) -> None:  # type: ignore[no-untyped-def]
+        """Call `function(argument)` at that time."""
+        self._count += 1
+        heappush(self._events, (time, who, self._count, function, argument))
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        self.now, _, _, function, argument = heappop(self._events)
+        self.steps += 1
+        function(argument)
+
+    def note(self, line: str, *facts: object) -> None:
+        if self.trace:
+            self.trace("%9.3f " % (self.now / US) + line % facts)
+
+    # Nodes
+
+    def _boot(self, board: Board) -> None:
+        if board.node:
+            return
+        board.power_on()
+        node = board.node
+        self.note("n%d boots: term %d, last %d", board.id, node.core.term, node.core.log.last)
+        self._set_timer(board)
+
+    def _run(self, board: Board, function) -> None:  # type: ignore[no-untyped-def]
+        """Let a node do something, and look at what it did."""
+        node = board.node
+        assert node and board.life
+        store = node.store
+        pages, erases = store.pages, store.erases
+        try:
+            function()
+        except (PowerCut, OSError) as e:  # of the latter the driver makes a reset
+            self.note("n%d crashes: %s", board.id, e)
+            self._crash(board)
+            return
+        board.life.look()
+        if store.pages != pages:
+            board.busy_until = self.now + (store.pages - pages) * PROGRAM_US
+        if store.erases != erases:
+            board.busy_until = self.now + board.dice.draw(*ERASE_US)
+        if board.inbox or board.requests or node.applied < node.core.commit:
+            self._wake(board)
+
+    def _wake(self, board: Board) -> None:
+        if not board.is_woken:
+            board.is_woken = True
+            time = max(self.now + board.dice.below(WAKE_US), board.busy_until)
+            self.at(time, board.id, self._turn, (board, board.lives))
+
+    def _turn(self, who: tuple[Board, int]) -> None:
+        """The tasks of a node that have something to do."""
+        board, life = who
+        if board.lives != life or not board.node:
+            return
+        board.is_woken = False
+        if self.now < board.busy_until:
+            self._wake(board)
+        elif board.inbox:
+            self._run(board, board.node._hear_peers)
+        elif board.requests:
+            self._run(board, board.node._hear_clients)
+        else:
+            self._run(board, board.node._apply)
+
+    def _set_timer(self, board: Board) -> None:
+        assert board.node
+        due = max(1, min(board.node.core.due_ms(), board.node._heartbeat_ms))
+        time = self.now + due * US * 1000 // board.rate + board.dice.below(TICK_US)
+        self.at(time, board.id, self._timer, (board, board.lives))
+
+    def _timer(self, who: tuple[Board, int]) -> None:
+        board, life = who
+        if board.lives != life or not board.node:
+            return
+        if self.now < board.busy_until:
+            self.at(board.busy_until, board.id, self._timer, who)
+            return
+        self._run(board, board.node.timer)
+        if board.node:
+            self._set_timer(board)
+
+    def _crash(self, board: Board) -> None:
+        if board.node:
+            board.power_off()
+            time = self.now + board.dice.below(self.plan.down_ms) * US
+            self.at(time, board.id, self._boot, board)
+
+    # Network
+
+    def send(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
+        if len(data) > MAX_DATAGRAM:
+            raise Violation("a datagram of %d bytes" % len(data))
+        link = (sender[0] * HOSTS + to[0]) * 4 + sender[1]
+        dice = self._links.get(link)
+        if dice is None:
+            dice = self._links[link] = self.dice_of(link)
+        plan = self.plan
+        for _ in range(2 if plan.doubled and dice.below(1000) < plan.doubled else 1):
+            if not plan.loss or dice.below(1000) >= plan.loss:
+                late = plan.late and dice.below(1000) < plan.late
+                delay = dice.draw(*(plan.late_us if late else plan.delay_us))
+                self.at(self.now + delay, link, self._arrive, (sender, to, data))
+
+    def _arrive(self, letter: tuple[tuple[int, int], tuple[int, int], bytes]) -> None:
+        sender, to, data = letter
+        if to[1] == CLIENT:
+            self.clients[to[0] - 1 - len(self.boards)].hear(data)
+            return
+        board = self.boards[to[0] - 1]
+        if not board.node or sender[1] == PEERS and (sender[0], to[0]) in self.cut:
+            return
+        if self.trace and to[1] == PEERS:
+            self.note("%s", describe(data))
+        box = board.inbox if to[1] == PEERS else board.requests
+        if len(box) >= self.plan.mailbox:
+            return
+        box.append(data if to[1] == PEERS else (data, sender))  # type: ignore[arg-type]
+        if self.now < board.busy_until or board.is_woken or board.dice.one_in(4):
+            self._wake(board)  # others may arrive until then
+        else:
+            self._run(board, board.node._hear_peers if to[1] == PEERS else board.node._hear_clients)
+
+    # Faults
+
+    def _next_fault(self) -> None:
+        mean = self.plan.fault_ms
+        time = self.now + self.dice.draw(mean // 2, mean * 3 // 2) * US
+        self.at(time, 0, self._fault, None)
+
+    def _fault(self, _: None) -> None:
+        if self.draining:
+            return
+        name = self.dice.pick(self.plan.faults)
+        self.note("fault: %s", name)
+        getattr(self, "_" + name)()
+        self._next_fault()
+
+    def _victim(self) -> Board:
+        """Any node; the leader more often than others."""
+        leaders = [b for b in self.boards if b.node and b.node.core.role == LEADER]
+        return self.dice.pick(leaders if leaders and self.dice.one_in(2) else self.boards)
+
+    def _cut_halves(self) -> None:
+        side = [self.dice.one_in(2) for _ in self.boards]
+        nodes = self.plan.voters
+        self.cut = {(a, b) for a in nodes for b in nodes if side[a - 1] != side[b - 1]}
+
+    def _cut_off_one(self) -> None:
+        one = self._victim().id
+        self.cut = {(one, b) for b in self.plan.voters} | {(b, one) for b in self.plan.voters}
+
+    def _cut_one_way(self) -> None:
+        one = self._victim().id
+        others = [b for b in self.plan.voters if self.dice.below(4)]
+        hears = self.dice.one_in(2)
+        self.cut = {(one, b) if hears else (b, one) for b in others}
+
+    def _cut_to_ring(self) -> None:
+        nodes, n = self.plan.voters, len(self.plan.voters)
+        self.cut = {(a, b) for a in nodes for b in nodes if (a - b) % n not in (0, 1, n - 1)}
+
+    def _restore(self) -> None:
+        self.cut = set()
+
+    def _crash_one(self) -> None:
+        self._crash(self._victim())
+
+    def _crash_in_program(self) -> None:
+        board = self._victim()
+        board.flash.power_bytes = self.dice.below(self.dice.pick((20, 100, 1000)))
+        board.flash.half_erased = self.dice.below(SECTOR_BYTES)
+
+    def _crash_in_sending(self) -> None:
+        self._victim().sends = self.dice.below(8)
+
+    def _flash_fault(self) -> None:
+        self._victim().flash.failures = 1
+
+    def _crash_all(self) -> None:
+        for board in self.boards:
+            self._crash(board)
+
+    def _stall(self) -> None:
+        self._victim().busy_until = self.now + self.dice.draw(20, 700) * US
+
+    # The end of all faults
+
+    def heal(self) -> None:
+        """End all faults; Violation if the cluster isn't whole again in time."""
+        self.note("all faults end")
+        self.draining = True
+        self.cut = set()
+        plan = self.plan
+        plan.loss = plan.doubled = plan.late = 0
+        plan.delay_us = (1000, 10_000)
+        for board in self.boards:
+            board.flash.power_bytes = None
+            board.flash.failures = 0
+            board.sends = -1
+            board.busy_until = 0
+            self._boot(board)
+        start = self.now
+        while self.what_ails():
+            self.healing_ms = (self.now - start) // US
+            if self.healing_ms > HEAL_MS:
+                raise Violation("%d ms after the last fault: %s" % (HEAL_MS, self.what_ails()))
+            self.step()
+
+    def what_ails(self) -> str:
+        """What is missing for the cluster to be whole; empty if nothing is."""
+        nodes = [board.node for board in self.boards if board.node]
+        leaders = [n for n in nodes if n.core.role == LEADER]
+        if len(nodes) < len(self.boards) or len(leaders) != 1:
+            return "%d nodes are up, %d lead" % (len(nodes), len(leaders))
+        leader = leaders[0]
+        last, executed = leader.core.log.last, len(leader.machine.machine.executed)
+        for node in nodes:
+            core = node.core
+            if core.term != leader.core.term or core.leader != leader.id:
+                return "node %d doesn't follow" % node.id
+            if not core.log.last == core.commit == node.applied == last:
+                return "node %d has another log than the leader" % node.id
+            if node.core.log.last_term != leader.core.log.last_term:
+                return "node %d ends with another term" % node.id
+            if len(node.machine.machine.executed) != executed:
+                return "node %d has applied other commands" % node.id
+        waiting = [client.number for client in self.clients if not client.is_idle]
+        return "clients %s wait" % waiting if waiting else ""
+
+
+def describe(data: bytes) -> str:
+    """A datagram between nodes, readable."""
+    m = Message()
+    if not Codec(data[3], World.NAME).decode(data, m):
+        return "what is no message"
+    return "n%d <- n%d %s t%d i%d/%d c%d r%d %s" % (
+        m.dst, m.src, KINDS[m.kind], m.term, m.index, m.log_term, m.commit, m.ctx,
+        [entry[0] for entry in m.entries] or "",
+    )  # fmt: skip
+
+
+KINDS = (
+    "", "pre-vote?", "pre-vote", "vote?", "vote", "append", "commit", "accepted", "rejected",
+    "rescue",
+)  # fmt: skip
+
+
+def run(seed: int, steps: int, trace=None, parts=None) -> World:  # type: ignore[no-untyped-def]
+    """One cluster's life: so many steps with faults, then the healing. Raises Violation."""
+    world = World(seed, trace, parts)
+    while world.steps < steps:
+        world.step()
+    world.heal()
+    return world
+
+
+def check(seed: int, steps: int) -> World:
+    """As `run`; if it fails, shows the last that happened and how to see it all again."""
+    try:
+        return run(seed, steps)
+    except Exception:
+        lines: list[str] = []
+        try:
+            run(seed, steps, lines.append)
+        except Exception:
+            print("\n".join(lines[-TRACE_LINES:]))
+        print("replay: python -m tests.cluster.simulator --seed %d --steps %d --trace" % (seed, steps))
+        raise
+
+
+def main() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Simulate clusters; see the module's text.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", help="a range, such as 1000-2000, in place of one seed")
+    parser.add_argument("--steps", type=int, default=5000, help="before the healing")
+    parser.add_argument("--trace", action="store_true", help="print all that happens")
+    options = parser.parse_args()
+    if options.seeds:
+        first, last = map(int, options.seeds.split("-"))
+    else:
+        first = last = options.seed
+    for seed in range(first, last + 1):
+        if options.trace:
+            world = run(seed, options.steps, print)
+        else:
+            world = check(seed, options.steps)
+        print(
+            "seed %d: %d nodes, %d steps in %d ms, %d terms, %d committed, %d answers, healed in %d ms"
+            % (
+                seed, len(world.boards), world.steps, world.now // US, len(world.watch.leaders),
+                len(world.watch.committed), sum(client.done for client in world.clients),
+                world.healing_ms,
+            )  # fmt: skip
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Real processes under `kill -9`: what was acknowledged stays, and nothing is done twice."""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from host_tools import micropython
+from host_tools.client import Client, NotCommitted, Unknown
+from host_tools.cluster import Cluster
+from host_tools.demo import applied_commands
+from host_tools.desk import CPYTHON, FLASH_FILE, state_folder
+from host_tools.firmware import kv
+from host_tools.processes import Processes
+from tests.ports import free_cluster
+
+NODES = 5
+WRITERS = 3
+WRITE_PAUSE_S = 0.01
+WRITE_TIMEOUT_S = 20.0
+ALIVE = 3  # at least, at any time: a majority
+LONGEST_LIFE_S = 0.6
+SETTLE_S = 30.0
+
+
+class Writer(threading.Thread):
+    """Counts its own key up, each step a cas on the value before it.
+
+    A command that took effect twice, or was lost after its acknowledgement, makes a later
+    cas fail: nobody else writes the key.
+    """
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        super().__init__(daemon=True)
+        self.key = f"counter-{number}"
+        self.acknowledged: list[bytes] = []  # commands
+        self.value: bytes | None = None
+        self.failure: BaseException | None = None
+        self._cluster = cluster
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        try:
+            with Client(self._cluster.path, WRITE_TIMEOUT_S) as client:
+                while not self._end.wait(WRITE_PAUSE_S):
+                    self._step(client)
+        except BaseException as e:
+            self.failure = e
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+    def _step(self, client: Client) -> None:
+        new = str(int(self.value or b"0") + 1).encode()
+        try:
+            assert client.cas(self.key, self.value, new), f"{self.key} was not {self.value!r}"
+        except NotCommitted:
+            return
+        except Unknown:
+            found = client.get(self.key)
+            assert found in (self.value, new), f"{self.key} is {found!r}, not {self.value!r}"
+            self.value = found
+            return
+        self.acknowledged.append(kv.cas(self.key.encode(), self.value, new))
+        self.value = new
+
+
+def kill_at_random(processes: Processes, kills: int, dice: random.Random) -> None:
+    """`kill -9` on any node at any moment; the dead come back after a while."""
+    dead: list[int] = []
+    for _ in range(kills):
+        time.sleep(dice.uniform(0, LONGEST_LIFE_S))
+        while dead and (len(processes.nodes) <= ALIVE or dice.random() < 0.6):
+            processes.start(dead.pop(dice.randrange(len(dead))))
+        assert not processes.ended()
+        victim = dice.choice(sorted(processes.nodes))
+        processes.kill(victim)
+        dead.append(victim)
+    for node in dead:
+        processes.start(node)
+
+
+def settled_commit(cluster: Cluster) -> int:
+    """The commit index, once all nodes have applied all that any log holds."""
+    deadline = time.monotonic() + SETTLE_S
+    with Client(cluster.path) as client:
+        while time.monotonic() < deadline:
+            statuses = client.statuses().values()
+            ends = {status[name] for status in statuses for name in ("applied", "last")}
+            if len(statuses) == NODES and len(ends) == 1:
+                return int(ends.pop())
+            time.sleep(0.05)
+    raise AssertionError(f"no common end of the logs within {SETTLE_S} s: {statuses}")
+
+
+@pytest.mark.parametrize(("interpreter", "kills"), [(CPYTHON, 50), ("micropython", 15)])
+def test_no_acknowledged_write_is_lost_or_applied_twice(
+    interpreter: str, kills: int, tmp_path: Path
+) -> None:
+    if interpreter != CPYTHON and not micropython.interpreters():
+        pytest.skip("no MicroPython: make micropython")
+    cluster = free_cluster(tmp_path / "cluster.toml", NODES)
+    lines: list[str] = []
+    writers = [Writer(cluster, number) for number in range(WRITERS)]
+    with Processes(cluster, interpreter, lambda node, line: lines.append(line)) as processes:
+        for node in cluster.nodes:
+            processes.start(node)
+        for writer in writers:
+            writer.start()
+
+        kill_at_random(processes, kills, random.Random(kills))
+
+        for writer in writers:
+            writer.stop()
+        commit = settled_commit(cluster)
+        with Client(cluster.path) as client:
+            assert [client.get(writer.key) for writer in writers] == [w.value for w in writers]
+        assert set(processes.stop().values()) == {0}
+
+    acknowledged = [command for writer in writers for command in writer.acknowledged]
+    assert len(acknowledged) > kills * WRITERS
+    for node in cluster.nodes:
+        flash = state_folder(cluster, node) / FLASH_FILE
+        applied = applied_commands(flash, node, commit)
+        assert [command for command in acknowledged if applied[command] != 1] == []
+    assert not [line for line in lines if " alarm " in line or " damage " in line]

@@ -1,0 +1,162 @@
+"""The simulator must be able to fail: each of these mistakes has been made by somebody."""
+
+import pytest
+from raft.core import CANDIDATE, FOLLOWER, NOBODY, Core, Ready
+from raft.messages import APPEND, APPEND_REJECT, COMMIT, PRE_VOTE_REPLY, VOTE_REPLY, Message
+from raft.sessions import HEADER_BYTES, Sessions
+from raft.store import Store
+
+from tests.cluster import simulator
+from tests.cluster.invariants import Violation, WatchedStore
+
+SEEDS = 60
+STEPS = 3000
+
+
+class VoteNotSavedBeforeTheAnswer(Core):
+    """PySyncObj#84."""
+
+    def ready(self) -> Ready | None:
+        ready: Ready | None = super().ready()
+        if ready and ready.term == self._saved_term:
+            ready.save = False
+        return ready
+
+
+class VoteErasedAtStepDown(Core):
+    def _follow(self, term: int, leader: int) -> None:
+        was = self.role
+        super()._follow(term, leader)
+        if was != FOLLOWER:
+            self.vote = NOBODY
+
+
+class PreVotesCounted(Core):
+    """canonical/raft#196."""
+
+    def _handle_vote_reply(self, m: Message) -> None:
+        if m.kind == PRE_VOTE_REPLY and self.role == CANDIDATE:
+            m.kind = VOTE_REPLY
+        super()._handle_vote_reply(m)
+
+
+class LongerLogIsNewerLog(Core):
+    """openraft a48a3282."""
+
+    def _up_to_date(self, m: Message) -> bool:
+        return bool(m.index >= self.log.last)
+
+
+class EarlierTermCommittedByCounting(Core):
+    """logcabin#44, canonical/raft#220, async-raft#108; figure 8 of the paper."""
+
+    def _advance_commit(self) -> None:
+        agreed = self.members.agreed(self._match)
+        if agreed > self.commit:
+            self._set_commit(agreed)
+
+
+class AcknowledgedBeforeDurable(Core):
+    """etcd-io/etcd#10166."""
+
+    def _accept(self, m: Message, index: int) -> None:
+        super()._accept(m, index)
+        if m.kind == APPEND:
+            self._ready.early.append(self._ready.after.pop())
+
+
+class TruncatedAfterPrev(Core):
+    """openraft 9540c904."""
+
+    def _handle_append(self, m: Message) -> None:
+        if m.entries and self.commit <= m.index < self.log.last:
+            if self.log.matches(m.index, m.log_term):
+                self.log.truncate(m.index + 1)
+        super()._handle_append(m)
+
+
+class CommitBeyondWhatMatches(Core):
+    def _handle_append(self, m: Message) -> None:
+        super()._handle_append(m)
+        self.commit = max(self.commit, min(m.commit, self.log.last))
+
+
+class ReadWithoutAsking(Core):
+    """etcd-io/etcd#741."""
+
+    def read(self, token: object) -> None:
+        self._ready.reads.append((token, self.commit))
+
+
+class ReadBeforeAnEntryOfItsTerm(Core):
+    """etcd-io/etcd#7331."""
+
+    def read(self, token: object) -> None:
+        self._reads.append([token, self.commit, self._round + 1])
+        self._must_send = True
+
+
+class AnswerToAnEarlierTermCountsAsARound(Core):
+    """An ex-leader's late heartbeat, answered in the term that it leads by now."""
+
+    def _answer_old(self, m: Message) -> None:
+        super()._answer_old(m)
+        if m.kind in (APPEND, COMMIT):
+            reply = self._ready.after[-1]
+            assert reply.kind == APPEND_REJECT
+            reply.ctx = m.ctx
+
+
+class RetriesAppliedAgain(Sessions):
+    def apply(self, index: int, data: bytes) -> bytes:
+        if len(data) > HEADER_BYTES:
+            self._sessions.pop(int.from_bytes(data[:4], "little"), None)
+            self._sessions[int.from_bytes(data[:4], "little")] = [0, b"", index]
+        return bytes(super().apply(index, data))
+
+
+class TermAndVoteWrittenApart(WatchedStore):
+    """hashicorp/raft#661, willemt/raft#47."""
+
+    def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
+        if save:
+            self.life.writes(simulator.Write(save, term, vote, first, list(entries)))
+            Store.append(self, True, term, self.vote, 0, ())
+            Store.append(self, True, term, vote, first, entries)
+            self.life.has_written()
+        else:
+            super().append(save, term, vote, first, entries)
+
+
+class EntriesWrittenBeforeTheTerm(WatchedStore):
+    def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
+        self.life.writes(simulator.Write(save, term, vote, first, list(entries)))
+        Store.append(self, False, term, vote, first, entries)
+        Store.append(self, save, term, vote, 0, ())
+        self.life.has_written()
+
+
+MUTANTS = [
+    ("Core", VoteNotSavedBeforeTheAnswer),
+    ("Core", VoteErasedAtStepDown),
+    ("Core", PreVotesCounted),
+    ("Core", LongerLogIsNewerLog),
+    ("Core", EarlierTermCommittedByCounting),
+    ("Core", AcknowledgedBeforeDurable),
+    ("Core", TruncatedAfterPrev),
+    ("Core", CommitBeyondWhatMatches),
+    ("Core", ReadWithoutAsking),
+    ("Core", ReadBeforeAnEntryOfItsTerm),
+    ("Core", AnswerToAnEarlierTermCountsAsARound),
+    ("Sessions", RetriesAppliedAgain),
+    ("Store", TermAndVoteWrittenApart),
+    ("Store", EntriesWrittenBeforeTheTerm),
+]
+
+
+@pytest.mark.parametrize(("part", "mutant"), MUTANTS, ids=lambda m: getattr(m, "__name__", m))
+def test_the_simulator_finds(part: str, mutant: type) -> None:
+    with pytest.raises((Violation, AssertionError)) as caught:
+        for seed in range(1, SEEDS + 1):
+            simulator.run(seed, STEPS, parts={part: mutant})
+    print(seed, caught.value)

@@ -1,0 +1,192 @@
+"""`raftctl` and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from host_tools.cli import COMMANDS, main
+from host_tools.cluster import load
+from host_tools.firmware import messages
+from tests.host.fake import Behaviour, Reply, Request, fake_cluster, follows, leads, silent
+
+OK, NEGATIVE, NOT_POSSIBLE, NOT_COMMITTED, UNKNOWN = range(5)
+SHORT = ("--timeout", "0.3")
+LONG = ("--timeout", "20")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cluster.toml"
+
+
+def run(file: Path | None, *arguments: str, stdin: bytes = b"") -> Result:
+    options = ["--cluster", str(file)] if file else []
+    return CliRunner().invoke(main, [*arguments[:1], *options, *arguments[1:]], input=stdin)
+
+
+def is_one_line(text: str) -> bool:
+    return text.startswith("Error: ") and text.count("\n") == 1
+
+
+def answers_status(role: str, term: int, leader: int) -> Behaviour:
+    def answer(request: Request) -> list[Reply | bytes]:
+        status = {
+            "node": request.node, "role": role, "term": term, "leader": leader, "commit": 5,
+            "applied": 5, "last": 6, "uptime_ms": 65_000, "interpreter": "CPython 3.11.7",
+            "flash": {"used": 1, "sectors": 4},
+        }  # fmt: skip
+        return [Reply(messages.OK, leader, json.dumps(status).encode())]
+
+    return answer
+
+
+def test_values_are_stored_shown_compared_and_removed(file: Path) -> None:
+    with fake_cluster(file, leads(1)):
+        assert run(file, "put", "color", "blue", *LONG).exit_code == OK
+        assert run(file, "get", "color", *LONG).stdout == "blue\n"
+        assert run(file, "cas", "color", "blue", "red", *LONG).exit_code == OK
+        assert run(file, "cas", "color", "blue", "green", *LONG).exit_code == NEGATIVE
+        assert run(file, "cas", "--absent", "color", "x", *LONG).exit_code == NEGATIVE
+        assert run(file, "cas", "--absent", "size", "5", *LONG).exit_code == OK
+        assert run(file, "keys", *LONG).stdout == "color\nsize\n"
+        assert run(file, "keys", "s", "--json", *LONG).stdout == '["size"]\n'
+        assert run(file, "delete", "color", *LONG).exit_code == OK
+
+
+def test_what_is_not_there_is_an_answer_in_the_negative(file: Path) -> None:
+    with fake_cluster(file, leads(1)):
+        for command in ("get", "delete"):
+            result = run(file, command, "nothing", *LONG)
+
+            assert (result.exit_code, result.stdout) == (NEGATIVE, "")
+            assert result.stderr == "no such key: nothing\n"
+        result = run(file, "get", "nothing", "--json", *LONG)
+        assert result.exit_code == NEGATIVE
+        assert json.loads(result.stdout) == {"key": "nothing", "value": None, "base64": None}
+
+
+def test_any_bytes_go_in_by_stdin_and_out_by_json(file: Path) -> None:
+    with fake_cluster(file, leads(1)):
+        assert run(file, "put", "raw", "-", *LONG, stdin=b"\xff\x00\n").exit_code == OK
+
+        shown = json.loads(run(file, "get", "raw", "--json", *LONG).stdout)
+
+        assert shown == {"key": "raw", "value": None, "base64": "/wAK"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("put", "k", "v"), ("get", "k"), ("delete", "k"), ("cas", "k", "a", "b"), ("keys",)]
+)
+def test_no_answer_is_no_success(file: Path, arguments: tuple[str, ...]) -> None:
+    with fake_cluster(file, follows(0), silent, silent):
+        result = run(file, *arguments, *SHORT)
+
+    assert (result.exit_code, result.stdout) == (NOT_COMMITTED, "")
+    assert is_one_line(result.stderr)
+
+
+def test_a_command_without_an_answer_is_neither_success_nor_failure(file: Path) -> None:
+    leader = leads(1, lambda request, reply: [] if request.is_command else [reply])
+    with fake_cluster(file, leader):
+        result = run(file, "put", "k", "v", *SHORT)
+
+    assert (result.exit_code, result.stdout) == (UNKNOWN, "")
+    assert is_one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("put", "k" * 65, "v"),
+        ("put", "k", "v" * 1025),
+        ("cas", "k", "too few"),
+        ("cas", "k", "--absent", "too", "many"),
+        ("get", "k", "--timeout", "0"),
+        ("node", "--id", "9"),
+        ("node", "--id", "1", "--interpreter", "perl"),
+        ("unheard-of",),
+    ],
+)
+def test_what_can_not_be_done_is_told_apart(file: Path, arguments: tuple[str, ...]) -> None:
+    with fake_cluster(file, leads(1)):
+        result = run(file, *arguments)
+
+    assert (result.exit_code, result.stdout) == (NOT_POSSIBLE, "")
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("get", "k"), ("node", "--id", "1")])
+def test_without_a_file_there_is_no_cluster(file: Path, arguments: tuple[str, ...]) -> None:
+    result = run(file, *arguments)
+
+    assert result.exit_code == NOT_POSSIBLE
+    assert is_one_line(result.stderr) and "raftctl init" in result.stderr
+
+
+def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:
+    leader, follower = answers_status("leader", 3, 1), answers_status("follower", 3, 1)
+    with fake_cluster(file, leader, follower, silent):
+        result = run(file, "status", *SHORT)
+        shown = json.loads(run(file, "status", "--json", *SHORT).stdout)
+
+    assert result.exit_code == OK
+    _, first, second, third = result.stdout.splitlines()
+    assert first.split() == "1 leader 3 1 5 5 6 25% 1m05s CPython 3.11.7".split()
+    assert second.split()[1] == "follower"
+    assert third.split() == ["3", "unreachable"]
+    assert "\x1b" not in result.stdout
+    assert shown["leader"] == 1
+    assert shown["nodes"]["1"]["term"] == 3
+    assert shown["nodes"]["3"] is None
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "message"),
+    [
+        ((silent, silent, silent), "0 of 3 nodes answer, 2 are needed"),
+        ((answers_status("leader", 3, 1), silent, silent), "1 of 3 nodes answer"),
+        ((answers_status("follower", 3, 0),) * 3, "no leader"),
+        # the leader of an older term is one no more
+        ((answers_status("leader", 3, 1), answers_status("candidate", 4, 0)), "no leader"),
+    ],
+)
+def test_status_fails_without_a_leader_and_a_majority(
+    file: Path, behaviours: tuple[Behaviour, ...], message: str
+) -> None:
+    with fake_cluster(file, *behaviours):
+        result = run(file, "status", *SHORT)
+
+    assert result.exit_code == NOT_COMMITTED
+    assert is_one_line(result.stderr) and message in result.stderr
+    assert "node" in result.stdout
+
+
+def test_init_writes_a_file_that_works_and_overwrites_none(file: Path) -> None:
+    assert run(file, "init", "--nodes", "5").exit_code == OK
+    assert len(load(file).nodes) == 5
+
+    refused = run(file, "init")
+
+    assert refused.exit_code == NOT_POSSIBLE
+    assert "--force" in refused.stderr
+    assert len(load(file).nodes) == 5
+    assert run(file, "init", "--force").exit_code == OK
+    assert len(load(file).nodes) == 3
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_a_terminal_of_80_columns(command: str | None) -> None:
+    result = run(None, *([command] if command else []), "--help")
+
+    assert result.exit_code == OK
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    assert not result.stdout.replace("[ARGS]...", "").count("...")  # no sentence is cut short
+
+
+def test_help_tells_the_exit_codes() -> None:
+    text = run(None, "--help").stdout
+
+    for code in (OK, NEGATIVE, NOT_POSSIBLE, NOT_COMMITTED, UNKNOWN):
+        assert f"\n    {code}  " in text

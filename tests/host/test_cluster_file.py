@@ -1,0 +1,101 @@
+"""cluster.toml: what is wrong in it is told by file, key and remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from host_tools.cluster import ClusterFileError, load, on_desk, on_free_ports
+
+GOOD = """
+[cluster]
+name = "home"
+[[node]]
+id = 1
+host = "a"
+port = 7101
+client_port = 7201
+[[node]]
+id = 7
+host = "b"
+port = 7101
+client_port = 7201
+"""
+
+
+def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(GOOD)
+
+    cluster = load(file)
+
+    assert (cluster.name, cluster.majority, cluster.heartbeat_ms) == ("home", 2, 50)
+    assert cluster.election_ms == (150, 300)
+    assert {m.id: m.host for m in cluster.nodes.values()} == {1: "a", 7: "b"}
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    for cluster in (on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)):
+        cluster.path.write_text(cluster.to_toml())
+
+        assert load(cluster.path) == cluster
+
+
+def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> None:
+    cluster = on_desk(tmp_path / "cluster.toml", 3)
+
+    config = json.loads(json.dumps(cluster.config(2)))
+
+    assert config["id"] == 2
+    assert set(config["nodes"]) == {"1", "2", "3"}
+    assert config["nodes"]["3"] == {"host": "127.0.0.1", "port": 7103, "client_port": 7203}
+    assert config["election_ms"] == [150, 300]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "home"', "", r"\[cluster\]: name is missing"),
+        ('name = "home"', "name = 5", r"\[cluster\]: name is 5: give a text"),
+        ("[cluster]", "[clustre]", "the file: clustre is not known here"),
+        ('name = "home"', 'name = "h"\nelection = 5', r"\[cluster\]: election is not known"),
+        ('name = "home"', 'name = "h"\nelection_ms = [90, 300]', "more than twice heartbeat_ms"),
+        ('name = "home"', 'name = "h"\nelection_ms = 150', "must be two numbers"),
+        ('name = "home"', 'name = "h"\nheartbeat_ms = true', "heartbeat_ms is True"),
+        ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 257', "multiple of 4"),
+        ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 8', "flash_kb is 8, .* from 24"),
+        ("id = 7", "id = 1", "number 2: id is 1 like another"),
+        ("id = 7", "id = 255", "number 2: id is 255, .* from 1 to 254"),
+        ("id = 7", "", "number 2: id is missing"),
+        ('host = "b"', 'host = "a"', "number 2: port is 7101, which is the port of node 1 too"),
+        ('host = "b"\nport = 7101', 'host = "b"\nport = 7201', "which is the port of node 7 too"),
+        ("port = 7101", "port = 70000", "port is 70000, .* to 65535"),
+        ("[[node]]", "[[nodes]]", "nodes is not known here: .* node"),
+        ("[[node]]", "[[node", "not valid TOML"),
+    ],
+)
+def test_errors_name_the_file_the_key_and_the_remedy(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    text = GOOD.replace(old, new)
+    assert text != GOOD
+    file.write_text(text)
+
+    with pytest.raises(ClusterFileError, match=message) as error:
+        load(file)
+
+    assert "mine.toml" in str(error.value)
+
+
+def test_without_nodes_the_section_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text('[cluster]\nname = "x"\n')
+
+    with pytest.raises(ClusterFileError, match=r"add a section \[\[node\]\]"):
+        load(file)
+
+
+def test_a_missing_file_leads_to_init(tmp_path: Path) -> None:
+    with pytest.raises(ClusterFileError, match="raftctl init"):
+        load(tmp_path / "cluster.toml")

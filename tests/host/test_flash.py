@@ -1,0 +1,145 @@
+"""The file that takes the place of a board's flash chip."""
+
+import os
+import sys
+
+from host_tools.desktop.flash import BLOCK_BYTES, Flash
+from tests.support import raises
+
+PORTABLE = True
+
+BLOCKS = 4
+FOLDER = os.getenv("TMPDIR") or "/tmp"
+
+
+class Chip:
+    """A new, erased flash; a context manager that removes it."""
+
+    def __init__(self, contents: bytes = b"\xff" * BLOCKS * BLOCK_BYTES) -> None:
+        self.path = "{}/raft-test-{}".format(
+            FOLDER, "".join("%02x" % b for b in os.urandom(8))
+        )
+        with open(self.path, "wb") as f:
+            f.write(contents)
+
+    def __enter__(self) -> str:
+        return self.path
+
+    def __exit__(self, kind, value, traceback) -> None:  # type: ignore[no-untyped-def]
+        os.remove(self.path)
+
+
+def read(flash: Flash, block: int, size: int = BLOCK_BYTES, offset: int = 0) -> bytes:
+    buf = bytearray(size)
+    flash.readblocks(block, buf, offset)
+    return bytes(buf)
+
+
+def test_it_tells_its_size_in_sectors() -> None:
+    with Chip() as path:
+        flash = Flash(path)
+
+        assert flash.ioctl(4, 0) == BLOCKS
+        assert flash.ioctl(5, 0) == 4096
+        assert flash.ioctl(99, 0) is None
+        flash.close()
+
+
+def test_what_is_programmed_is_there_and_nothing_else_has_changed() -> None:
+    with Chip() as path:
+        flash = Flash(path)
+
+        flash.writeblocks(1, b"\x00\x01\x02", 100)
+        flash.writeblocks(1, memoryview(b"abcdef")[2:4], 103)
+
+        assert read(flash, 1, 7, 99) == b"\xff\x00\x01\x02cd\xff"
+        assert read(flash, 0) == read(flash, 2) == b"\xff" * BLOCK_BYTES
+        flash.close()
+
+
+def test_it_outlives_the_object() -> None:
+    with Chip() as path:
+        first = Flash(path)
+        first.writeblocks(3, b"kept", 4092)
+
+        second = Flash(path)
+
+        assert read(second, 3, 4, 4092) == b"kept"
+        first.close()
+        second.close()
+
+
+def test_programming_what_is_not_erased_says_where_and_changes_nothing() -> None:
+    with Chip() as path:
+        flash = Flash(path)
+        flash.writeblocks(2, b"\xf0", 16)
+
+        for value in (b"\xff", b"\x0f", b"\x00", b"\xf0"):  # even if no bit had to be set
+            error = raises(OSError, flash.writeblocks, 2, b"ab" + value, 14)
+            assert "0x2010" in str(error) and "block 2, byte 16" in str(error), error
+
+        assert read(flash, 2, 4, 14) == b"\xff\xff\xf0\xff"
+        flash.close()
+
+
+def test_erasing_sets_one_sector_and_no_other() -> None:
+    with Chip(bytes(BLOCKS * BLOCK_BYTES)) as path:
+        flash = Flash(path)
+
+        assert flash.ioctl(6, 1) == 0
+
+        assert read(flash, 1) == b"\xff" * BLOCK_BYTES
+        assert read(flash, 0) == read(flash, 2) == bytes(BLOCK_BYTES)
+        flash.writeblocks(1, b"again", 0)
+        flash.close()
+
+
+def test_writing_without_an_offset_erases_first() -> None:
+    with Chip(bytes(BLOCKS * BLOCK_BYTES)) as path:
+        flash = Flash(path)
+
+        flash.writeblocks(1, b"a" * (2 * BLOCK_BYTES))
+
+        assert read(flash, 1, 2 * BLOCK_BYTES) == b"a" * (2 * BLOCK_BYTES)
+        assert read(flash, 0) == read(flash, 3) == bytes(BLOCK_BYTES)
+        flash.close()
+
+
+def test_nothing_lies_outside() -> None:
+    with Chip() as path:
+        flash = Flash(path)
+
+        for block, offset in ((BLOCKS, 0), (BLOCKS - 1, 4093), (-1, 0), (0, -1)):
+            raises(OSError, flash.writeblocks, block, b"abcd", offset)
+            raises(OSError, flash.readblocks, block, bytearray(4), offset)
+        raises(OSError, flash.ioctl, 6, BLOCKS)
+        flash.close()
+
+
+def test_a_file_of_another_size_is_refused() -> None:
+    for contents in (b"", b"\xff" * 4095):
+        with Chip(contents) as path:
+            assert path in str(raises(OSError, Flash, path))
+
+
+def test_a_board_finds_its_partition_by_name() -> None:
+    stand_ins = "host_tools/desktop/stand_ins"
+    with Chip() as path:
+        here = os.getcwd()
+        sys.path.insert(0, here + "/" + stand_ins)
+        partition = __import__("esp32").Partition
+        os.mkdir(path + ".d")
+        os.chdir(path + ".d")
+        try:
+            os.rename(path, "raft.flash")
+            found = partition.find(partition.TYPE_DATA, label="raft")
+            assert [p.ioctl(4, 0) for p in found] == [BLOCKS]
+            assert found[0].info()[3:5] == (BLOCKS * BLOCK_BYTES, "raft")
+            assert partition.find(partition.TYPE_DATA, label="other") == []
+            assert partition.find(partition.TYPE_APP) == []
+            found[0].close()
+            os.rename("raft.flash", path)
+        finally:
+            os.chdir(here)
+            os.rmdir(path + ".d")
+            sys.path.pop(0)

@@ -1,0 +1,239 @@
+"""`raftctl node`: a process that is a board, under each interpreter."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from host_tools import desk, micropython
+from host_tools.client import Client
+from host_tools.cluster import Cluster, on_free_ports
+from host_tools.events import Event, parse
+from host_tools.firmware import FIRMWARE
+
+PROJECT = FIRMWARE.parent
+PATIENCE_S = 30.0
+INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
+
+each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
+
+
+class Process:
+    """A process whose lines are gathered; it never outlives the test."""
+
+    def __init__(self, command: list[str], cwd: Path = PROJECT) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def events(self, what: str) -> list[Event]:
+        parsed = [parse(line) for line in self.lines]
+        return [event for event in parsed if event and event.what == what]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, self.lines
+            assert self._process.poll() is None, self.lines
+            time.sleep(0.01)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Its exit status after that signal."""
+        self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        try:
+            return self._process.wait(PATIENCE_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reader.join()
+            assert self._process.stdout
+            self._process.stdout.close()
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a process from a command; all are ended after the test."""
+    started: list[Process] = []
+
+    def start(command: list[str]) -> Process:
+        started.append(Process(command))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    cluster = on_free_ports(tmp_path / "cluster.toml", 1)
+    cluster.path.write_text(cluster.to_toml())
+    return cluster
+
+
+def node_command(cluster: Cluster, *options: str) -> list[str]:
+    command = [sys.executable, "-m", "host_tools.cli", "node", "--id", "1"]
+    return [*command, "--cluster", str(cluster.path), *options]
+
+
+@each_interpreter
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_and_ctrl_c_end_it_cleanly(
+    start: Start, cluster: Cluster, number: int, interpreter: str
+) -> None:
+    process = start(node_command(cluster, "--interpreter", interpreter))
+    process.until(lambda: process.events("leader"))
+
+    status = process.end(number)
+
+    assert status == 0, process.lines
+    assert parse(process.lines[-1]) == process.events("stopped")[0]
+
+
+@each_interpreter
+def test_the_process_that_was_started_is_the_node(
+    start: Start, cluster: Cluster, interpreter: str
+) -> None:
+    process = start(node_command(cluster, "--interpreter", interpreter))
+    process.until(lambda: process.events("leader"))
+    with Client(cluster.path, PATIENCE_S) as client:
+        client.put("k", b"v")
+
+    assert process.end(signal.SIGKILL) == -signal.SIGKILL
+    again = start(node_command(cluster, "--interpreter", interpreter))
+
+    with Client(cluster.path, PATIENCE_S) as client:
+        assert client.get("k") == b"v"
+    assert again.events("recovered")[0].facts["last"] == "3"  # no-op, session, put
+
+
+@each_interpreter
+def test_a_folder_is_one_nodes_alone_until_that_one_has_ended(
+    start: Start, cluster: Cluster, interpreter: str
+) -> None:
+    command = node_command(cluster, "--interpreter", interpreter)
+    first = start(command)
+    first.until(lambda: first.events("leader"))
+
+    second = start(command)
+
+    assert second.wait() == 2
+    assert len(second.lines) == 1 and "another node runs in" in second.lines[0]
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    third = start(command)
+    third.until(lambda: third.events("leader"))
+
+
+def test_a_port_in_use_is_told_with_its_key(start: Start, cluster: Cluster) -> None:
+    first = start(node_command(cluster))
+    first.until(lambda: first.events("leader"))
+
+    second = start(node_command(cluster, "--state", str(cluster.path.parent / "other")))
+
+    assert second.wait() == 2
+    (line,) = second.lines
+    assert "port" in line and "in use" in line and str(cluster.path) in line
+
+
+def test_a_new_nodes_flash_is_erased_and_as_large_as_the_file_says(
+    start: Start, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.path.write_text(cluster.to_toml().replace("flash_kb = 4096", "flash_kb = 64"))
+    state = tmp_path / "somewhere" / "else"
+
+    process = start(node_command(cluster, "--state", str(state)))
+    process.until(lambda: process.events("leader"))
+
+    assert (state / "raft.flash").stat().st_size == 64 * 1024
+    assert (state / "raft.flash").read_bytes().endswith(b"\xff" * 32768)
+
+
+@each_interpreter
+def test_it_ends_when_nobody_reads_its_events(cluster: Cluster, interpreter: str) -> None:
+    command = node_command(cluster, "--interpreter", interpreter)
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout and process.stdout.readline()
+        process.stdout.close()
+
+        assert process.wait(PATIENCE_S) != 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_without_micropython_it_says_how_to_get_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(micropython, "TOOLS", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(desk.DeskError, match="make micropython"):
+        desk.become_node(cluster, 1, "micropython")
+
+
+RESETS = 3
+RESETTING_MAIN = f"""
+import machine, os, socket
+print("machine", machine.__file__)
+bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bound.bind(socket.getaddrinfo("127.0.0.1", int(open("port").read()))[0][-1])
+starts = open("starts").read() + "x"
+with open("starts", "w") as f:
+    f.write(starts)
+if len(starts) <= {RESETS}:
+    machine.reset()
+print("files", " ".join(os.listdir("/proc/self/fd")))
+"""
+
+
+@each_interpreter
+def test_a_reset_starts_main_anew_in_the_same_process(
+    start: Start, cluster: Cluster, tmp_path: Path, interpreter: str
+) -> None:
+    # given a project whose main.py binds a port, resets and leaves it to the reset to close it
+    shutil.copytree(PROJECT / "host_tools" / "desktop", tmp_path / "host_tools" / "desktop")
+    (tmp_path / "host_tools" / "__init__.py").touch()
+    (tmp_path / "firmware").mkdir()
+    (tmp_path / "firmware" / "main.py").write_text(RESETTING_MAIN)
+    (tmp_path / "port").write_text(str(cluster.nodes[1].port))
+    (tmp_path / "starts").touch()
+    command = desk.interpreter_command(interpreter)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    run = str(tmp_path / "host_tools" / "desktop" / "run.py")
+
+    # when
+    done = subprocess.run(
+        [*command, run, str(tmp_path), str(lock), *command],
+        pass_fds=[lock], capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    os.close(lock)
+
+    # then
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    stand_in = str(tmp_path / "host_tools" / "desktop" / "stand_ins" / "machine.py")
+    assert lines[:-1] == [f"machine {stand_in}"] * (RESETS + 1)
+    assert str(lock) in lines[-1].split()
