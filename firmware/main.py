@@ -8,7 +8,7 @@ import machine
 from board.flash import raft_partition
 from board.wifi import connect
 from raft.events import Events
-from raft.interpreter import collect_early, print_exception, sleep_ms
+from raft.interpreter import collect_early, print_exception, sleep_ms, unload
 from raft.node import ConfigError, Node
 
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
@@ -28,7 +28,9 @@ async def start(config, events):
     if wifi:
         await connect(wifi["ssid"], wifi["password"], "raft-%d" % config["id"])
     node = Node(config, raft_partition(), events=events)
-    config.clear()  # the node has taken what it needs, and this is some KB of heap
+    # What isn't needed again is some KB of heap.
+    config.clear()
+    unload("raft", "recovery")
     await node.run()
 
 

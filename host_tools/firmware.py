@@ -11,6 +11,7 @@ sys.path.insert(0, str(FIRMWARE))
 
 from raft import kv, messages, sessions  # noqa: E402
 from raft.log import Log  # noqa: E402
-from raft.store import SECTOR_BYTES, Store  # noqa: E402
+from raft.sector import SECTOR_BYTES  # noqa: E402
+from raft.store import Store  # noqa: E402
 
 __all__ = ["FIRMWARE", "SECTOR_BYTES", "Log", "Store", "kv", "messages", "sessions"]

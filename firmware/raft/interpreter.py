@@ -2,7 +2,8 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. collect_early(): see there. serve(endpoint, handle): to be awaited, see there.
+free_heap() -> int | None: bytes. collect_early(), unload(name), serve(endpoint, handle): see
+there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
 
@@ -27,6 +28,11 @@ if sys.implementation.name == "micropython":
         # no room for anything of size.
         gc.collect()
         gc.threshold(8192)  # bytes allocated
+
+    def unload(package, module):
+        """Forget a module that isn't needed again, so that its code can be collected."""
+        del sys.modules[package + "." + module]
+        delattr(sys.modules[package], module)
 
     def _readable(sock):
         # MicroPython's asyncio has streams and no datagrams; its queue takes any socket
@@ -65,6 +71,9 @@ else:
 
     def collect_early():
         """CPython's memory doesn't fragment that way."""
+
+    def unload(package, module):
+        """CPython has the memory."""
 
     async def serve(endpoint, handle):
         """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""

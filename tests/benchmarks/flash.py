@@ -2,7 +2,8 @@
 
 from raft import kv, sessions
 from raft.messages import COMMAND
-from raft.store import SECTOR_BYTES, Store
+from raft.sector import SECTOR_BYTES
+from raft.store import Store
 from tests.flash import RamFlash
 
 COMMANDS = 1600

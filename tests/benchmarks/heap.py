@@ -65,7 +65,8 @@ def start(
 
 def figures(outputs: list[str]) -> dict[str, float]:
     """The heap in use after a collection, from what the nodes have printed at their end."""
-    leaders, followers = [], []
+    leaders: list[int] = []
+    followers: list[int] = []
     for output in outputs:
         last = output.splitlines()[-1].split()
         if last[0] != "heap":

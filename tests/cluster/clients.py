@@ -26,8 +26,8 @@ _OPEN, _WRITE, _READ = "open", "write", "read"
 class Client:
     """One client.
 
-    world: the `simulator.World`. number: beyond those of the nodes. done: requests answered. is_refused: the log is
-    full, and it has given up.
+    world: the `simulator.World`. number: beyond those of the nodes. done: requests answered.
+    is_refused: the log is full, and it has given up.
     """
 
     def __init__(self, world, number: int) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from raft.kv import KeyValue
 from raft.log import Log
 from raft.messages import (
     APPEND,
+    APPEND_REJECT,
     APPEND_REPLY,
     COMMAND,
     COMMIT,
@@ -30,7 +31,9 @@ class Violation(Exception):
 
 
 class WatchedStore(Store):
-    """Tells the watch what is to be written and what has been."""
+    """Tells its node's life what is to be written and what has been."""
+
+    life: "Life"
 
     def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
         self.life.writes(Write(save, term, vote, first, list(entries)))
@@ -39,7 +42,9 @@ class WatchedStore(Store):
 
 
 class WatchedLog(Log):
-    """Tells the watch how it changes."""
+    """Tells its node's life how it changes."""
+
+    life: "Life"
 
     def append(self, entry: tuple[int, int, bytes]) -> None:
         self.life.appends(self.last + 1, entry)
@@ -82,6 +87,7 @@ class Watch:
         self.leaders: dict[int, int] = {}  # term -> node
         self.votes: dict[tuple[int, int], int] = {}  # (node, term) -> candidate
         self.acknowledged: dict[tuple[int, int], int] = {}  # (node, term) -> index
+        self.rounds: dict[int, int] = {}  # term -> the latest round its leader has sent
         self.contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}  # see `Life.appends`
         self.committed: list[tuple[int, int, bytes]] = []
         self.committed_in: list[int] = []  # the term of the leader that committed it
@@ -92,6 +98,10 @@ class Watch:
         self.results: dict[bytes, bytes] = {}  # header of a command -> result
         self.positions: dict[bytes, int] = {}  # header of a command -> index of its first copy
         self.told = 0  # index up to which clients know the state
+        self.happened: dict[str, int] = {}  # how often, of what is worth counting
+
+    def count(self, what: str) -> None:
+        self.happened[what] = self.happened.get(what, 0) + 1
 
     # What clients see
 
@@ -106,18 +116,20 @@ class Watch:
         if header not in self.results:
             raise Violation("a command was acknowledged that is not committed")
         if self.results[header] != result:
-            raise Violation("a command's result is %s, not %s" % (result, self.results[header]))
+            raise Violation("a command's result is %r, not %r" % (result, self.results[header]))
         self.told = max(self.told, self.positions[header])
+        self.count("writes")
 
     def client_read(self, key: bytes, value: "bytes | None", told: int) -> None:
         """A read was answered; `told` is what clients knew when it began."""
         for index, version in reversed(self.machine.versions.get(key, [(0, None)])):
             if version == value:
                 self.told = max(self.told, index)
+                self.count("reads")
                 return
             if index <= told:
                 break
-        raise Violation("a read of %s gave %s, which is stale or never was" % (key, value))
+        raise Violation("a read of %r gave %r, which is stale or never was" % (key, value))
 
     # What nodes do
 
@@ -169,8 +181,10 @@ class Life:
         try:
             self.disk = disk.found(node.store, write)
         except AssertionError as e:
-            raise Violation("node %d has not recovered what it held: %s" % (node.id, e))
+            raise Violation("node %d has lost or made up something: %s" % (node.id, e)) from None
         watch.disks[node.id] = self.disk
+        if node.store.torn:
+            watch.count("torn programs")
         self.commit = 0
         self.term = self.disk.term
         self.vote = self.disk.vote
@@ -188,6 +202,7 @@ class Life:
         self.look()
 
     def end(self) -> None:
+        self.watch.count("crashes")
         self.watch.lives.remove(self)
 
     def look(self) -> None:
@@ -203,7 +218,9 @@ class Life:
     def _hard_state_moved(self) -> None:
         core = self.core
         if core.term < self.term:
-            raise Violation("node %d: the term falls from %d to %d" % (core.node, self.term, core.term))
+            raise Violation(
+                "node %d: the term falls from %d to %d" % (core.node, self.term, core.term)
+            )
         if core.term == self.term and self.vote:
             raise Violation("node %d: the vote of term %d changes" % (core.node, core.term))
         self.term = core.term
@@ -247,6 +264,7 @@ class Life:
         core, watch = self.core, self.watch
         self.led = core.term
         self.matches.clear()
+        watch.count("elections")
         if watch.leaders.setdefault(core.term, core.node) != core.node:
             raise Violation("Election Safety: term %d has two leaders" % core.term)
         votes = 1  # its own
@@ -279,12 +297,15 @@ class Life:
 
     def truncates(self, index: int) -> None:
         core = self.core
+        self.watch.count("conflicts")
         if core.role == LEADER:
             raise Violation("Leader Append-Only: leader %d drops entry %d" % (core.node, index))
         if index <= core.commit:
             raise Violation("node %d drops the committed entry %d" % (core.node, index))
         if index <= self.watch.acknowledged.get((core.node, core.term), 0):
-            raise Violation("node %d drops entry %d, acknowledged in this term" % (core.node, index))
+            raise Violation(
+                "node %d drops entry %d, acknowledged in this term" % (core.node, index)
+            )
 
     # The flash
 
@@ -315,15 +336,18 @@ class Life:
             raise Violation("node %d sends term %d, which isn't durable" % (m.src, m.term))
         if m.commit > len(self.watch.committed):
             raise Violation("node %d tells of a commit of %d" % (m.src, m.commit))
-        if kind == APPEND_REPLY:
-            self._acknowledges(m)
+        if kind in (APPEND_REPLY, APPEND_REJECT):
+            self._answers(m)
         elif kind == VOTE or kind == VOTE_REPLY and m.index:
             self._votes(m.src if kind == VOTE else m.dst, m)
-        elif kind == APPEND or kind == COMMIT:
+        elif kind in (APPEND, COMMIT):
             if self.watch.leaders.get(m.term) != m.src:
                 raise Violation("node %d sends as leader of term %d" % (m.src, m.term))
-        elif kind == RESCUE and self.watch.leaders.get(m.term) != m.dst:
-            raise Violation("node %d rescues entries to one that never led" % m.src)
+            self.watch.rounds[m.term] = max(m.ctx, self.watch.rounds.get(m.term, 0))
+        elif kind == RESCUE:
+            self.watch.count("rescues")
+            if self.watch.leaders.get(m.term) != m.dst:
+                raise Violation("node %d rescues entries to one that never led" % m.src)
 
     def _votes(self, candidate: int, m: Message) -> None:
         # In a later term the vote of an earlier one can't be given again, durable or not.
@@ -331,6 +355,13 @@ class Life:
             raise Violation("node %d's vote in term %d isn't durable" % (m.src, m.term))
         if self.watch.votes.setdefault((m.src, m.term), candidate) != candidate:
             raise Violation("node %d votes twice in term %d" % (m.src, m.term))
+
+    def _answers(self, m: Message) -> None:
+        # Or else a round sent later could pass for answered, and with it a read.
+        if m.ctx > self.watch.rounds.get(m.term, 0):
+            raise Violation("node %d answers a round that wasn't sent in term %d" % (m.src, m.term))
+        if m.kind == APPEND_REPLY:
+            self._acknowledges(m)
 
     def _acknowledges(self, m: Message) -> None:
         log = self.disk.log

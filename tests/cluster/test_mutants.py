@@ -1,13 +1,14 @@
 """The simulator must be able to fail: each of these mistakes has been made by somebody."""
 
 import pytest
+
 from raft.core import CANDIDATE, FOLLOWER, NOBODY, Core, Ready
 from raft.messages import APPEND, APPEND_REJECT, COMMIT, PRE_VOTE_REPLY, VOTE_REPLY, Message
 from raft.sessions import HEADER_BYTES, Sessions
 from raft.store import Store
-
 from tests.cluster import simulator
 from tests.cluster.invariants import Violation, WatchedStore
+from tests.store.model import Write
 
 SEEDS = 60
 STEPS = 3000
@@ -120,7 +121,7 @@ class TermAndVoteWrittenApart(WatchedStore):
 
     def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
         if save:
-            self.life.writes(simulator.Write(save, term, vote, first, list(entries)))
+            self.life.writes(Write(save, term, vote, first, list(entries)))
             Store.append(self, True, term, self.vote, 0, ())
             Store.append(self, True, term, vote, first, entries)
             self.life.has_written()
@@ -130,7 +131,7 @@ class TermAndVoteWrittenApart(WatchedStore):
 
 class EntriesWrittenBeforeTheTerm(WatchedStore):
     def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
-        self.life.writes(simulator.Write(save, term, vote, first, list(entries)))
+        self.life.writes(Write(save, term, vote, first, list(entries)))
         Store.append(self, False, term, vote, first, entries)
         Store.append(self, save, term, vote, 0, ())
         self.life.has_written()

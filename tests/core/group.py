@@ -19,10 +19,15 @@ from raft.messages import (
 from raft.store import Store
 from tests.flash import RamFlash
 
+TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 CLUSTER = "test"
 SECTORS = 16
 LOW_MS, HIGH_MS = ELECTION_MS
 STEP_MS = 10  # how finely `Group.run` lets time go by
+ENDLESS = 10_000  # more datagrams than nodes have to exchange without any time going by
 GRANTED = 1  # index of a reply that grants a vote
 
 _codecs: dict[int, Codec] = {}
@@ -44,11 +49,13 @@ def entries(first: int, *terms: int) -> list[tuple[int, int, bytes]]:
 
 
 def letter(kind: int, src: int, dst: int, term: int, index: int = 0, log_term: int = 0,
-           commit: int = 0, ctx: int = 0, entries=()) -> Message:  # fmt: skip
+           commit: int = 0, ctx: int = 0,
+           entries: "Sequence[tuple[int, int, bytes]]" = ()) -> Message:  # fmt: skip
     """A message with these fields."""
     m = Message()
     m.kind, m.src, m.dst, m.term, m.index = kind, src, dst, term, index
-    m.log_term, m.commit, m.ctx, m.entries = log_term, commit, ctx, entries
+    m.log_term, m.commit, m.ctx = log_term, commit, ctx
+    m.entries = entries  # type: ignore[assignment]
     return m
 
 
@@ -65,6 +72,11 @@ def message(datagram: bytes) -> Message:
     return m
 
 
+def carried(m: Message) -> list[tuple[int, int, bytes]]:
+    """The entries of a message."""
+    return list(m.entries)
+
+
 def _codec(node: int) -> Codec:
     if node not in _codecs:
         _codecs[node] = Codec(node, CLUSTER)
@@ -79,8 +91,8 @@ class Member:
     """
 
     def __init__(self, node: int, voters: tuple[int, ...], terms: tuple[int, ...] = (),
-                 term: int = 0, vote: int = 0, draw=highest, ram_bytes: int = RAM_BYTES,
-                 sectors: int = SECTORS) -> None:  # fmt: skip
+                 term: int = 0, vote: int = 0, draw: "Callable[[int, int], int]" = highest,
+                 ram_bytes: int = RAM_BYTES, sectors: int = SECTORS) -> None:  # fmt: skip
         self.node = node
         self.voters = voters
         self.flash = RamFlash(sectors)
@@ -142,7 +154,8 @@ class Member:
         return self.take()
 
     def hear(self, kind: int, src: int, term: int, index: int = 0, log_term: int = 0,
-             commit: int = 0, ctx: int = 0, entries=()) -> list[Message]:  # fmt: skip
+             commit: int = 0, ctx: int = 0,
+             entries: "Sequence[tuple[int, int, bytes]]" = ()) -> list[Message]:  # fmt: skip
         """Let it hear one message; what it sends then."""
         m = letter(kind, src, self.node, term, index, log_term, commit, ctx, entries)
         self.core.step(message(frame(m)))
@@ -183,7 +196,8 @@ class Group:
     node the rules that hold in every state are checked: see `check`.
     """
 
-    def __init__(self, count: int, draw=highest, ram_bytes: int = RAM_BYTES) -> None:
+    def __init__(self, count: int, draw: "Callable[[int, int], int]" = highest,
+                 ram_bytes: int = RAM_BYTES) -> None:  # fmt: skip
         voters = tuple(range(1, count + 1))
         self.members = {n: Member(n, voters, draw=draw, ram_bytes=ram_bytes) for n in voters}
         self._begin()
@@ -299,8 +313,11 @@ class Group:
 
     def deliver_all(self) -> None:
         """Deliver, in order, until nothing is under way."""
-        while self.wire:
+        for _ in range(ENDLESS):
+            if not self.wire:
+                return
             self.deliver()
+        raise AssertionError("they answer each other for ever")
 
     # What holds in every state
 

@@ -7,6 +7,10 @@ from raft.core import Busy, LogFull
 from tests.core.group import Group
 from tests.dice import Dice
 
+TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MOST_UNDER_WAY = 200  # datagrams; the oldest of more are lost
 REORDERED = 10  # how many datagrams may overtake one
 
@@ -19,7 +23,7 @@ class Storm:
         self.group = Group(nodes, draw=self._dice.draw, ram_bytes=200)
         self._commands = 0
 
-    def blow(self, steps: int, look) -> None:
+    def blow(self, steps: int, look: "Callable[[Group], None]") -> None:
         """So many events; `look(group)` is called after each."""
         for _ in range(steps):
             self._event(self._dice.draw(1, 100))

@@ -5,11 +5,20 @@ from raft.messages import APPEND, APPEND_REPLY, PRE_VOTE, PRE_VOTE_REPLY, VOTE, 
 from tests.core.group import GRANTED, HIGH_MS, LOW_MS, Group, Member
 from tests.dice import Dice
 
+TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PORTABLE = True
 
 VOTERS = (1, 2, 3)
 FIVE = (1, 2, 3, 4, 5)
 SETTLED_MS = 2000
+
+
+def always(ms: int) -> "Callable[[int, int], int]":
+    """Draws this election timeout each time."""
+    return lambda low, high: ms
 
 
 # Pre-vote
@@ -100,8 +109,11 @@ def test_a_leader_gives_no_vote() -> None:
     for kind in (PRE_VOTE, VOTE):
         node = Member(1, VOTERS)
         node.lead()
+        for _ in range(2 * HIGH_MS // HEARTBEAT_MS):
+            node.tick(HEARTBEAT_MS)
+            node.hear(APPEND_REPLY, 2, 1, index=1, ctx=1)
 
-        assert node.hear(kind, 3, 9) == []
+            assert node.hear(kind, 3, 9) == []
 
         assert (node.core.role, node.core.term) == (LEADER, 1)
 
@@ -132,6 +144,8 @@ def test_a_leader_that_hears_no_majority_gives_way() -> None:
         assert node.core.role == role, heard
         assert node.core.leader == (1 if role == LEADER else NOBODY)
         assert node.core.term == 1
+        if role == FOLLOWER:  # and waits as long as any other before it stands
+            assert node.core.due_ms() == HIGH_MS
 
 
 def test_a_leader_that_stood_still_hears_what_has_come_before_it_counts() -> None:
@@ -197,7 +211,7 @@ def test_each_election_draws_its_timeout_anew_from_the_whole_range() -> None:
 
 def test_a_timeout_is_what_was_drawn_to_the_millisecond() -> None:
     for ms in (LOW_MS, LOW_MS + 1, 200, HIGH_MS):
-        node = Member(1, VOTERS, draw=lambda low, high, ms=ms: ms)
+        node = Member(1, VOTERS, draw=always(ms))
 
         assert node.core.due_ms() == ms
         node.tick(ms - 1)
@@ -215,6 +229,29 @@ def test_two_that_stand_at_the_same_moment_do_not_split_the_vote() -> None:
         leader = group.leader()
         assert leader is not None
         assert leader.core.term == 1
+
+
+def test_who_gave_way_once_does_so_again_after_it_has_heard_a_leader() -> None:
+    node = Member(3, VOTERS)
+    for term in (1, 2, 3):
+        node.stand()
+        node.hear(PRE_VOTE, 1, term)
+        assert node.core.role == FOLLOWER
+        node.hear(APPEND, 1, term)
+
+
+def test_a_vote_once_given_counts_whatever_else_its_giver_says() -> None:
+    node = Member(1, FIVE)
+    node.stand()
+    for voter in (2, 3):
+        node.hear(PRE_VOTE_REPLY, voter, 1, GRANTED)
+    assert node.core.role == CANDIDATE
+
+    node.hear(VOTE_REPLY, 2, 1, GRANTED)
+    node.hear(VOTE_REPLY, 2, 1)  # refused before it was granted, and late
+    node.hear(VOTE_REPLY, 3, 1, GRANTED)
+
+    assert node.core.role == LEADER
 
 
 def test_a_split_vote_is_followed_by_an_election_in_the_next_term() -> None:

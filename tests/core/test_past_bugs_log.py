@@ -125,6 +125,19 @@ def test_a_followers_commit_index_that_goes_back() -> None:
         assert len(node.applied) == 4
 
 
+def test_committed_entries_that_an_append_takes_away() -> None:
+    """No append is right that differs from what is committed, whoever sends it."""
+    node = Member(1, VOTERS, terms=(1, 1, 1, 1), term=1)
+    node.hear(APPEND, 2, 1, 3, 1, commit=3)
+
+    for index, log_term in ((0, 0), (1, 1), (2, 1)):
+        (reply,) = node.hear(APPEND, 3, 2, index, log_term, entries=entries(index + 1, 2, 2, 2))
+
+        assert (reply.kind, reply.index) == (APPEND_REPLY, 3)
+        assert node.terms() == [1, 1, 1, 1]
+        assert node.core.commit == 3
+
+
 def test_a_new_leader_that_knows_of_less_takes_no_commit_back() -> None:
     """PySyncObj#166, after a change of leaders"""
     node = Member(1, VOTERS, terms=(1, 1, 1), term=1)

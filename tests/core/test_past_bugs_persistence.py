@@ -11,17 +11,23 @@ from raft.messages import (
     VOTE_REPLY,
     Message,
 )
-from raft.store import RECORD_BYTES
+from raft.sector import RECORD_BYTES
 from tests.core.group import GRANTED, Group, Member, entries, letter
 from tests.flash import PowerCut
 from tests.support import raises
+
+TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PORTABLE = True
 
 VOTERS = (1, 2, 3)
 
 
-def each_cut(make, act):
+def each_cut(
+    make: "Callable[[], Member]", act: "Callable[[Member], object]"
+) -> "Iterator[tuple[list[Message], Member]]":
     """Nodes after a power cut at each byte of all that the flash is given to do in `act`.
 
     make() -> Member; act(Member). Gives (what had left the node by then, the node restarted).

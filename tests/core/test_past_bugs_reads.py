@@ -189,10 +189,13 @@ def test_reads_are_forgotten_when_leadership_ends_and_refused_without_it() -> No
 
     raises(NotLeader, node.core.read, "b")
     node.lead()
-    for peer in (2, 3):
-        node.hear(APPEND_REPLY, peer, node.core.term, index=node.log.last, ctx=1)
-        node.hear(APPEND_REPLY, peer, 1, index=1, ctx=ctx)
+    node.hear(APPEND_REPLY, 2, node.core.term, index=node.log.last, ctx=1)
+    node.hear(APPEND_REPLY, 3, 1, index=1, ctx=ctx)
+    for _ in range(4):
+        sent = node.tick(HEARTBEAT_MS)
+        node.hear(APPEND_REPLY, 2, node.core.term, index=node.log.last, ctx=sent[0].ctx)
 
+    assert node.core.commit == node.log.last
     assert node.reads == []
 
 

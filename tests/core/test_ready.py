@@ -181,6 +181,22 @@ def test_a_new_leader_does_not_count_its_predecessors_bytes() -> None:
     leader.core.propose(COMMAND, bytes(1000))
 
 
+def test_a_leader_elected_again_does_not_count_what_it_proposed_before() -> None:
+    node = settled_leader()
+    while True:
+        try:
+            node.core.propose(COMMAND, bytes(1000))
+        except Busy:
+            break
+    node.hear(VOTE_REPLY, 2, 2)  # a higher term ends its leadership
+
+    node.lead()
+
+    for _ in range(UNCOMMITTED_BYTES // 1000):
+        node.core.propose(COMMAND, bytes(1000))
+    raises(Busy, node.core.propose, COMMAND, bytes(1000))
+
+
 def test_a_full_log_refuses_proposals_and_says_so() -> None:
     node = settled_leader(sectors=8)
 

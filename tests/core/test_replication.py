@@ -13,7 +13,7 @@ from raft.messages import (
     Message,
 )
 from raft.progress import MAX_IN_FLIGHT, PROBE, REPLICATE
-from tests.core.group import Group, Member, frame, message
+from tests.core.group import Group, Member, carried, frame, message
 from tests.dice import Dice
 
 PORTABLE = True
@@ -107,22 +107,22 @@ def test_no_datagram_is_longer_than_1400_bytes_whatever_the_entries() -> None:
     for sizes in ((1100, 1100, 1100), (1200, 1200), (1100, 261, 1), (1100, 254, 1), (8,) * 300):
         node = settled_leader()
         waiting = [m for m in propose(node, *[bytes(size) for size in sizes]) if m.dst == 2]
-        carried = 0
+        sent = 0
         while waiting:
             append = waiting.pop(0)
             assert len(frame(append)) <= MAX_DATAGRAM, sizes
-            carried += len(append.entries)
+            sent += len(append.entries)
             last = append.index + len(append.entries)
-            sent = node.hear(APPEND_REPLY, 2, 1, index=last, ctx=append.ctx)
-            waiting.extend([m for m in sent if m.dst == 2 and m.entries])
+            more = node.hear(APPEND_REPLY, 2, 1, index=last, ctx=append.ctx)
+            waiting.extend([m for m in more if m.dst == 2 and m.entries])
 
-        assert carried == len(sizes)
+        assert sent == len(sizes)
 
 
 def test_each_command_crosses_the_wire_once_per_follower() -> None:
     group = settled_group(5)
     dice = Dice(1)
-    carried = dict.fromkeys(group.members, 0)
+    sent = dict.fromkeys(group.members, 0)
     commands = 120
     for i in range(commands):
         group.propose(1, bytes(dice.draw(8, 300)))
@@ -130,11 +130,11 @@ def test_each_command_crosses_the_wire_once_per_follower() -> None:
             while group.wire:
                 datagram = group.wire[0]
                 if datagram[1] == APPEND:
-                    carried[datagram[3]] += data_entries(datagram)
+                    sent[datagram[3]] += data_entries(datagram)
                 group.deliver()
 
     assert group.members[1].core.commit == commands + 1
-    assert [carried[n] for n in (2, 3, 4, 5)] == [commands] * 4
+    assert [sent[n] for n in (2, 3, 4, 5)] == [commands] * 4
 
 
 def test_a_quiet_leader_sends_one_datagram_per_follower_and_heartbeat() -> None:
@@ -331,4 +331,4 @@ def stairs(*terms: int) -> tuple[int, ...]:
 
 def data_entries(datagram: bytes) -> int:
     """How many entries with data an append carries."""
-    return len([1 for _, _, data in message(datagram).entries if data])
+    return len([1 for _, _, data in carried(message(datagram)) if data])

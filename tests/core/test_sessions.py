@@ -23,14 +23,14 @@ class Recorder:
     def __init__(self) -> None:
         self.applied: list[bytes] = []
 
-    def apply(self, payload) -> bytes:
+    def apply(self, payload: bytes | memoryview) -> bytes:
         self.applied.append(bytes(payload))
         return b"result %d" % len(self.applied)
 
-    def is_valid(self, payload) -> bool:
+    def is_valid(self, payload: bytes | memoryview) -> bool:
         return payload != b"bad"
 
-    def room_for(self, payload) -> bool:
+    def room_for(self, payload: bytes | memoryview) -> bool:
         return payload != b"big"
 
 

@@ -1,7 +1,7 @@
 """What a new leader does that knows less, or more, than its followers: each of the take-overs."""
 
 from raft.core import HEARTBEAT_MS, LEADER
-from raft.messages import APPEND_REPLY, COMMAND, NOOP, PRE_VOTE_REPLY, RESCUE, VOTE_REPLY
+from raft.messages import APPEND_REPLY, COMMAND, CONFIG, NOOP, PRE_VOTE_REPLY, RESCUE, VOTE_REPLY
 from raft.sessions import OPEN, Sessions, command
 from tests.core.group import GRANTED, HIGH_MS, Group, Member, entries
 
@@ -14,7 +14,7 @@ class Tally:
     def __init__(self) -> None:
         self.counts: dict[bytes, int] = {}
 
-    def apply(self, payload) -> bytes:
+    def apply(self, payload: bytes | memoryview) -> bytes:
         key = bytes(payload)
         self.counts[key] = self.counts.get(key, 0) + 1
         return b"done"
@@ -210,6 +210,27 @@ def test_what_has_no_session_is_not_rescued() -> None:
         group.deliver()
 
     assert group.members[1].terms() == group.members[3].terms() == [1, 1, 2]
+
+
+def test_a_leader_proposes_only_commands_of_sessions_that_are_handed_to_it() -> None:
+    node = Member(1, (1, 2, 3))
+    node.lead()
+    handed = command(5, 1, b"a")
+
+    node.hear(RESCUE, 2, 1, entries=[
+        (1, NOOP, b""), (1, NOOP, handed), (1, CONFIG, handed), (1, COMMAND, OPEN),
+        (1, COMMAND, b"x"), (1, COMMAND, handed), (1, COMMAND, handed),
+    ])  # fmt: skip
+
+    assert [node.log.entry(i)[2] for i in range(2, node.log.last + 1)] == [handed]
+
+
+def test_what_is_handed_to_a_node_that_does_not_lead_is_let_go() -> None:
+    node = Member(1, (1, 2, 3))
+
+    assert node.hear(RESCUE, 2, 1, entries=[(1, COMMAND, command(5, 1, b"a"))]) == []
+
+    assert node.log.last == 0
 
 
 # More uncommitted

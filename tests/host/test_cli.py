@@ -133,7 +133,7 @@ def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:
 
     assert result.exit_code == OK
     _, first, second, third = result.stdout.splitlines()
-    assert first.split() == "1 leader 3 1 5 5 6 25% 1m05s CPython 3.11.7".split()
+    assert first.split() == ["1", "leader", "3", "1", "5", "5", "6", "25%", "1m05s", "CPython", "3.11.7"]
     assert second.split()[1] == "follower"
     assert third.split() == ["3", "unreachable"]
     assert "\x1b" not in result.stdout

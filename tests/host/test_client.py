@@ -102,9 +102,8 @@ def test_what_is_too_long_is_refused_before_anything_is_sent(
 
 
 def test_a_value_that_is_a_number_is_not_taken_for_so_many_zeros(file: Path) -> None:
-    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client:
-        with pytest.raises(TypeError):
-            client.put("k", 5)  # type: ignore[arg-type]
+    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client, pytest.raises(TypeError):
+        client.put("k", 5)  # type: ignore[arg-type]
 
 
 # Finding the leader
@@ -178,9 +177,8 @@ def test_no_leader_so_nothing_is_committed(file: Path) -> None:
 def test_a_session_that_is_not_answered_leaves_the_command_unsent(file: Path) -> None:
     leader = leads(1, lambda request, reply: [] if request.is_open else [reply])
     with fake_cluster(file, leader) as cluster:
-        with Client(file, SHORT_S) as client:
-            with pytest.raises(NotCommitted):
-                client.put("k", b"v")
+        with Client(file, SHORT_S) as client, pytest.raises(NotCommitted):
+            client.put("k", b"v")
         assert cluster.commands() == []
 
 
@@ -235,9 +233,8 @@ def test_a_command_of_a_leader_that_gave_way_is_asked_again_under_its_number(fil
 def test_a_lost_leadership_leaves_the_outcome_open(file: Path) -> None:
     refusal: list[Reply | bytes] = [Reply(messages.NOT_LEADER, 0)]
     leader = in_turn([Reply(messages.LOST, 0)], *[refusal] * 1000)
-    with fake_cluster(file, leader), Client(file, SHORT_S) as client:
-        with pytest.raises(Unknown):
-            client.put("k", b"v")
+    with fake_cluster(file, leader), Client(file, SHORT_S) as client, pytest.raises(Unknown):
+        client.put("k", b"v")
 
 
 @pytest.mark.parametrize(

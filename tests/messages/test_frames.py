@@ -29,15 +29,20 @@ from raft.messages import (
     Codec,
     Message,
     cluster_number,
+    frame_bytes,
 )
 from tests.dice import Dice
 from tests.support import raises
+
+TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 PORTABLE = True
 
 if sys.implementation.name == "micropython":
 
-    def allocated(function, *args) -> int:
+    def allocated(function: "Callable[..., object]", *args: object) -> int:
         """The bytes of heap that calling this takes, garbage included."""
         gc.collect()
         before = gc.mem_alloc()  # type: ignore[attr-defined]
@@ -47,7 +52,7 @@ if sys.implementation.name == "micropython":
 else:
     import tracemalloc
 
-    def allocated(function, *args) -> int:
+    def allocated(function: "Callable[..., object]", *args: object) -> int:
         """The most bytes of heap that are taken while this is called."""
         tracemalloc.start()
         function(*args)
@@ -95,10 +100,10 @@ def unhex(text: str) -> bytes:
     return unhexlify(text.replace(" ", ""))
 
 
-def message(fields: tuple[int, ...], entries=()) -> Message:
+def message(fields: tuple[int, ...], entries: "Sequence[tuple[int, int, bytes]]" = ()) -> Message:
     m = Message()
     m.kind, m.src, m.dst, m.term, m.index, m.log_term, m.commit, m.ctx = fields
-    m.entries = entries
+    m.entries = entries  # type: ignore[assignment]
     return m
 
 
@@ -118,15 +123,10 @@ def sealed(frame: bytes) -> bytes:
 
 def raw(kind: int = APPEND, src: int = 2, dst: int = 1, cluster: int = 0x7E0C, term: int = 8,
         index: int = 300, log_term: int = 7, commit: int = 5, ctx: int = 5, tail: bytes = b"",
-        mark: int = 0xA1) -> bytes:  # fmt: skip
-    """A sealed frame with any numbers in its fields."""
-    return sealed(
-        struct.pack(
-            "<BBBBHHIIIII", mark, kind, src, dst, cluster, EMPTY_BYTES + len(tail),
-            term, index, log_term, commit, ctx,
-        )
-        + tail
-    )
+        mark: int = 0xA1, more: int = 0) -> bytes:  # fmt: skip
+    """A sealed frame with any numbers in its fields; its length field is `more` than right."""
+    head = struct.pack("<BBBBHH", mark, kind, src, dst, cluster, EMPTY_BYTES + len(tail) + more)
+    return sealed(head + struct.pack("<IIIII", term, index, log_term, commit, ctx) + tail)
 
 
 def raw_entry(term: int = 8, size: int = 3, kind: int = COMMAND, data: bytes = b"abc") -> bytes:
@@ -264,6 +264,12 @@ def test_frames_too_short_or_too_long_are_refused() -> None:
     assert is_refused(raw(tail=b"".join(full)))
 
 
+def test_a_frame_that_gives_another_length_is_refused() -> None:
+    for more in (-32, -1, 1, 256, 1400):
+        assert is_refused(raw(more=more))
+        assert is_refused(raw(tail=raw_entry(), more=more))
+
+
 def test_each_flipped_bit_is_noticed() -> None:
     for frame in (raw(), raw(tail=raw_entry())):
         for i in range(len(frame) * 8):
@@ -348,7 +354,7 @@ def test_requests_that_are_none_are_refused() -> None:
     codec = Codec(1, CLUSTER)
 
     def request(kind: int = WRITE, src: int = 0, dst: int = 1, cluster: int = 0x7E0C,
-                mark: int = 0xA1, rest: bytes = body):  # fmt: skip
+                mark: int = 0xA1, rest: bytes = body) -> object:  # fmt: skip
         head = struct.pack("<BBBBHH", mark, kind, src, dst, cluster, 12 + len(rest))
         return codec.decode_request(sealed(head + rest))
 
@@ -404,3 +410,34 @@ def test_a_cluster_is_known_by_16_bits_of_its_names_crc() -> None:
     assert cluster_number("test") == crc32(b"test") & 0xFFFF
     assert cluster_number("pump-house") != cluster_number("pump-house2")
     assert cluster_number("") <= 0xFFFF
+
+
+# Several datagrams in one piece
+
+
+def test_frames_in_one_piece_are_told_apart() -> None:
+    frames = [raw(), raw(tail=raw_entry()), raw(VOTE), raw(tail=raw_entry() * 3)]
+    piece = b"".join(frames)
+
+    at, found = 0, []
+    while at < len(piece):
+        size = frame_bytes(piece, at, len(piece))
+        found.append(piece[at : at + size])
+        at += size
+
+    assert found == frames
+
+
+def test_what_is_no_frame_in_a_piece_takes_the_rest_of_it() -> None:
+    sound = raw()
+    for broken in (
+        raw(mark=0xA2),
+        raw(more=4000),
+        raw(more=-30),  # less than a header
+        sound[:-1],
+        sound[:7],
+        b"\xa1",
+        bytes(40),
+    ):
+        piece = sound + broken
+        assert frame_bytes(piece, EMPTY_BYTES, len(piece)) == len(broken)

@@ -10,7 +10,8 @@ import sys
 from binascii import crc32
 
 from raft.messages import COMMAND, NOOP
-from raft.store import HEADER_BYTES, RESERVE, Store, StoreError
+from raft.sector import HEADER_BYTES
+from raft.store import RESERVE, Store, StoreError
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, RamFlash
 from tests.store.model import NODE, Model, Recorder, Write, contents, opened, random_write

@@ -1,17 +1,8 @@
 """Hard state, sectors and programs of the flash ring, each rule by itself."""
 
 from raft.messages import COMMAND, NOOP
-from raft.store import (
-    BUFFER_BYTES,
-    ERASED_AHEAD,
-    HEADER_BYTES,
-    PAGE_BYTES,
-    RECORD_BYTES,
-    RESERVE,
-    Store,
-    StoreError,
-    StoreFull,
-)
+from raft.sector import BUFFER_BYTES, HEADER_BYTES, RECORD_BYTES
+from raft.store import ERASED_AHEAD, PAGE_BYTES, RESERVE, Store, StoreError, StoreFull
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
 from tests.store.model import NODE, Model, Write, contents, opened
@@ -136,12 +127,12 @@ def test_what_is_counted_is_what_the_device_did() -> None:
     pages = 0
     store.idle()
     for i in range(1, 200):
-        before, at = store.programs, store._end
+        before, at = store.programs, store.end
         store.append(False, 1, 0, i, [command(i, dice.below(300))])
-        if store.programs == before + 1 and store._end > at:
-            pages += (store._end - 1) // PAGE_BYTES - at // PAGE_BYTES + 1
+        if store.programs == before + 1 and store.end > at:
+            pages += (store.end - 1) // PAGE_BYTES - at // PAGE_BYTES + 1
         else:
-            pages += (store._end - 1) // PAGE_BYTES + 1
+            pages += (store.end - 1) // PAGE_BYTES + 1
         store.idle()
         assert (store.programs, store.bytes) == (flash.programs, flash.bytes)
         assert store.erases == flash.erases

@@ -1,6 +1,6 @@
 """A node as a board would run it: compiled modules, a small heap. Tells its heap when stopped.
 
-    MICROPYPATH=MODULES:.frozen micropython -X heapsize=64k -m heap_node STATE
+MICROPYPATH=MODULES:.frozen micropython -X heapsize=64k -m heap_node STATE
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import gc
 import json
 import sys
 
-from raft.interpreter import collect_early
+from raft.interpreter import collect_early, unload
 from raft.node import Node
 
 SECTOR_BYTES = 4096
@@ -42,6 +42,7 @@ def make_node():
 def main():
     collect_early()
     node = make_node()
+    unload("raft", "recovery")
     gc.collect()
     try:
         asyncio.run(node.run())

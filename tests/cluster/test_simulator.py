@@ -1,0 +1,119 @@
+"""Clusters of one to seven nodes live through all sorts of faults, and heal.
+
+What is checked at each step is in `invariants.py`, what may happen in `simulator.py`. MicroPython
+runs the first seed of each test, CPython all of them.
+"""
+
+import sys
+
+from raft.core import LEADER
+from tests.cluster.simulator import US, Plan, World, check
+
+PORTABLE = True
+TIMEOUT_S = 240
+
+IS_CPYTHON = sys.implementation.name == "cpython"
+SEEDS = 20 if IS_CPYTHON else 1  # of each test
+STEPS = 5000  # of each seed
+QUIET_MS = 30_000
+
+
+def live_through_faults(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + SEEDS):
+        check(seed, STEPS)
+
+
+def test_no_rule_is_broken_and_all_heals_1() -> None:
+    live_through_faults(100)
+
+
+def test_no_rule_is_broken_and_all_heals_2() -> None:
+    live_through_faults(200)
+
+
+def test_no_rule_is_broken_and_all_heals_3() -> None:
+    live_through_faults(300)
+
+
+def test_no_rule_is_broken_and_all_heals_4() -> None:
+    live_through_faults(400)
+
+
+def test_no_rule_is_broken_and_all_heals_5() -> None:
+    live_through_faults(500)
+
+
+def test_what_the_rules_are_for_does_happen() -> None:
+    # given a dozen clusters, then none of what the code provides for is a rare exception
+    happened: dict[str, int] = {}
+    for seed in range(601, 613 if IS_CPYTHON else 605):
+        world = check(seed, STEPS)
+        for what, count in world.watch.happened.items():
+            happened[what] = happened.get(what, 0) + count
+    for what in (
+        "elections",
+        "crashes",
+        "torn programs",
+        "conflicts",
+        "rescues",
+        "writes",
+        "reads",
+    ):
+        assert happened.get(what, 0) > 5, "%s: %s" % (what, happened)
+
+
+def without_faults(plan: Plan) -> None:
+    plan.faults = ["restore"]
+    plan.loss = plan.doubled = plan.late = 0
+    plan.delay_us = (1000, 15_000)
+    plan.old_flash = False
+
+
+def test_without_faults_the_first_leader_stays() -> None:
+    for seed in range(1, 1 + SEEDS // 2 + 1):
+        # given a cluster in which clients write and read
+        world = World(seed, adapt=without_faults)
+        while not world.watch.leaders:
+            world.step()
+        first = dict(world.watch.leaders)
+
+        # when half a minute goes by
+        while world.now < QUIET_MS * US:
+            world.step()
+
+        # then there has been no other election
+        assert world.watch.leaders == first, "seed %d" % seed
+        assert sum(client.done for client in world.clients) > 100
+        world.heal()
+
+
+def with_small_flash(plan: Plan) -> None:
+    plan.sectors = 8
+    plan.faults = ["stall", "restore", "cut_one_way", "cut_off_one"]
+    plan.value_bytes = 700
+
+
+def test_a_cluster_whose_flash_is_full_refuses_commands_and_goes_on_electing() -> None:
+    for seed in range(1, 1 + SEEDS):
+        # given clients that write until the leader says that its flash is full
+        world = World(seed, adapt=with_small_flash)
+        while not all(client.is_refused for client in world.clients):
+            world.step()
+            assert world.steps < 20 * STEPS, "seed %d: the flash is never full" % seed
+
+        # when leaders go on being cut off, and then no more
+        end = world.steps + STEPS
+        while world.steps < end:
+            world.step()
+        world.heal()
+
+        # then there is one leader, and nothing that was acknowledged is lost
+        roles = [board.node.core.role for board in world.boards if board.node]
+        assert len(roles) == len(world.boards) and roles.count(LEADER) == 1
+
+
+def test_a_seed_decides_everything() -> None:
+    worlds = [check(7, STEPS) for _ in range(2)]
+
+    assert worlds[0].now == worlds[1].now
+    assert worlds[0].watch.committed == worlds[1].watch.committed
