@@ -1,7 +1,6 @@
 """A board's entry: configuration, network, node. The same file runs on a desk."""
 
 import asyncio
-import json
 
 import machine
 
@@ -9,37 +8,31 @@ from board.flash import raft_partition
 from board.wifi import connect
 from raft.events import Events
 from raft.interpreter import collect_early, print_exception, sleep_ms, unload
-from raft.node import ConfigError, Node
+from raft.node import Node
 
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
 
 
-def configuration():
-    """What `raftctl` has written for this node (dict)."""
-    try:
-        with open("config.json") as f:
-            return json.load(f)
-    except (OSError, ValueError) as e:
-        raise ConfigError("config.json can't be read (%r): deploy this node again" % e)
-
-
-async def start(config, events):
-    wifi = config.get("wifi")
+async def start(settings, events):
+    wifi = settings.get("wifi")
     if wifi:
-        await connect(wifi["ssid"], wifi["password"], "raft-%d" % config["id"])
-    node = Node(config, raft_partition(), events=events)
+        await connect(wifi["ssid"], wifi["password"], "raft-%d" % settings["id"])
+    node = Node(settings, raft_partition(), events=events)
     # What isn't needed again is some KB of heap.
-    config.clear()
+    settings.clear()
     unload("raft", "recovery")
+    unload("raft", "config")
     await node.run()
 
 
 def main():
-    config = configuration()
-    events = Events(config["id"])
+    from raft.config import load  # here, so that nothing keeps it when it is unloaded
+
+    settings = load()
+    events = Events(settings["id"])
     collect_early()
     try:
-        asyncio.run(start(config, events))
+        asyncio.run(start(settings, events))
     except KeyboardInterrupt:
         events("stopped")
     except Exception as e:

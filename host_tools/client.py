@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from host_tools import cluster as cluster_file
-from host_tools.firmware import kv, messages, sessions
+from host_tools.firmware import kv, messages, requests, sessions
 
 RESEND_S = 0.02  # to a leader that doesn't answer; twice as long each time ...
 USUAL_WAITS = 3  # ... or this many times as long as its answers usually take, if that is longer
@@ -29,7 +29,7 @@ MAX_RESEND_S = 0.2
 MAX_QUICK_REDIRECTS = 3
 PROBE_S = 0.02  # between two questions to all nodes who leads ...
 PROBE_SHARE = 0.1  # ... or this share of the time without a leader, if that is longer
-PROBE = kv.get_query(b"?")  # only a leader answers it, whatever the key
+PROBE = requests.get_query(b"?")  # only a leader answers it, whatever the key
 
 NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
@@ -130,23 +130,23 @@ class Client:
 
     def put(self, key: str | bytes, value: bytes) -> None:
         """Store `value` under `key`."""
-        self._command(kv.put(_bytes(key), _value(value)))
+        self._command(requests.put(_bytes(key), _value(value)))
 
     def get(self, key: str | bytes) -> bytes | None:
         """The value of `key`, None if there is none: the latest one, whoever wrote it."""
-        value: bytes | None = kv.get_answer(self._read(kv.get_query(_bytes(key))))
+        value: bytes | None = requests.get_answer(self._read(requests.get_query(_bytes(key))))
         return value
 
     def delete(self, key: str | bytes) -> bool:
         """Remove `key`; whether it was there."""
-        return self._command(kv.delete(_bytes(key))) == b"\1"
+        return self._command(requests.delete(_bytes(key))) == b"\1"
 
     def cas(self, key: str | bytes, expected: bytes | None, new: bytes) -> bool:
         """Store `new` if the value of `key` is `expected` (None: there is no such key).
 
         Whether it was stored.
         """
-        return self._command(kv.cas(_bytes(key), expected, _value(new))) == b"\1"
+        return self._command(requests.cas(_bytes(key), expected, _value(new))) == b"\1"
 
     def keys(self, prefix: str | bytes = "") -> list[Any]:
         """All keys that begin with `prefix`, in order; of the same type as `prefix`.
@@ -160,7 +160,7 @@ class Client:
         more = True
         while more:
             after = found[-1] if found else b""
-            page, more = kv.keys_answer(self._read(kv.keys_query(start, after)))
+            page, more = requests.keys_answer(self._read(requests.keys_query(start, after)))
             found += page
         if isinstance(prefix, bytes):
             return found
@@ -275,7 +275,8 @@ class Client:
             if request.numbers.get(number) == node:
                 if status == messages.OK:
                     self.leader = node
-                    self._usual_s += (time.monotonic() - request.began - self._usual_s) / 8
+                    took_s = min(time.monotonic() - request.began, MAX_RESEND_S)
+                    self._usual_s += (took_s - self._usual_s) / 8
                     return result
                 if number == request.number and request.copies:
                     self._refused(request, status, hint, pace)

@@ -17,7 +17,7 @@ from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import Cluster
 from host_tools.desk import FLASH_FILE, state_folder
 from host_tools.desktop.flash import Flash
-from host_tools.firmware import Log, Store, kv, messages, sessions
+from host_tools.firmware import Log, Store, kv, messages, requests, sessions
 from host_tools.processes import Processes
 
 WRITE_PAUSE_S = 0.01
@@ -103,7 +103,7 @@ class Writer(threading.Thread):
                 except (NotCommitted, Unknown) as e:
                     self.failure = str(e)
                 else:
-                    command = kv.put(key.encode(), value)
+                    command = requests.put(key.encode(), value)
                     self.acknowledged.append(Write(command, time.monotonic(), client.leader))
 
     def stop(self) -> None:
@@ -233,9 +233,7 @@ class Demo:
 
     def _is_settled(self) -> bool:
         """Whether all that is in any log is committed and applied everywhere."""
-        ends = {
-            status[name] for status in self._statuses.values() for name in ("applied", "last")
-        }
+        ends = {status[name] for status in self._statuses.values() for name in ("applied", "last")}
         return self._is_complete() and len(ends) == 1
 
     def _is_over(self) -> bool:

@@ -9,9 +9,8 @@ if not (FIRMWARE / "raft").is_dir():
     raise ImportError(f"{FIRMWARE} is missing: install this package with `pip install -e`")
 sys.path.insert(0, str(FIRMWARE))
 
-from raft import kv, messages, sessions  # noqa: E402
+from raft import kv, messages, requests, sessions  # noqa: E402
 from raft.log import Log  # noqa: E402
-from raft.sector import SECTOR_BYTES  # noqa: E402
 from raft.store import Store  # noqa: E402
 
-__all__ = ["FIRMWARE", "SECTOR_BYTES", "Log", "Store", "kv", "messages", "sessions"]
+__all__ = ["FIRMWARE", "Log", "Store", "kv", "messages", "requests", "sessions"]

@@ -30,10 +30,10 @@ KEYS = 2
 
 MAX_KEY = 64  # bytes
 MAX_VALUE = 1024  # bytes
-_INLINE = 32  # longest expected value that is sent whole; as long as a SHA-256
-_ABSENT = 0
-_VALUE = 1
-_DIGEST = 2
+INLINE = 32  # longest expected value that is sent whole; as long as a SHA-256
+ABSENT = 0
+VALUE = 1
+DIGEST = 2
 
 KEY_RAM_BYTES = 64  # what a key costs in RAM beside its bytes and its value's
 MAX_ANSWER = 1024  # bytes of keys in one answer to KEYS
@@ -42,62 +42,6 @@ _NOTHING = b""
 _NO = b"\0"
 _YES = b"\1"
 _BROKEN = b"\xff"
-
-
-def put(key, value):
-    """The command that stores `value` under `key` (bytes). Raises ValueError if too long."""
-    return bytes((PUT, len(_checked(key)))) + key + _checked_value(value)
-
-
-def delete(key):
-    return bytes((DELETE, len(_checked(key)))) + key
-
-
-def cas(key, expected, new):
-    """Store `new` if the value of `key` is `expected` (None: there is none)."""
-    if expected is None:
-        expectation = bytes((_ABSENT,))
-    elif len(_checked_value(expected)) <= _INLINE:
-        expectation = bytes((_VALUE, len(expected))) + expected
-    else:
-        expectation = bytes((_DIGEST,)) + sha256(expected).digest()
-    return bytes((CAS, len(_checked(key)))) + key + expectation + _checked_value(new)
-
-
-def get_query(key):
-    return bytes((GET,)) + _checked(key)
-
-
-def keys_query(prefix, after=b""):
-    return bytes((KEYS, len(prefix))) + prefix + after
-
-
-def get_answer(answer):
-    """The value (bytes) or None."""
-    return answer[1:] if answer[0] else None
-
-
-def keys_answer(answer):
-    """(list of keys, whether there are more)"""
-    keys = []
-    at = 1
-    while at < len(answer):
-        end = at + 1 + answer[at]
-        keys.append(bytes(answer[at + 1 : end]))
-        at = end
-    return keys, answer[0] != 0
-
-
-def _checked(key):
-    if not 1 <= len(key) <= MAX_KEY:
-        raise ValueError("a key has 1 to %d bytes, this one %d" % (MAX_KEY, len(key)))
-    return key
-
-
-def _checked_value(value):
-    if len(value) > MAX_VALUE:
-        raise ValueError("a value has at most %d bytes, this one %d" % (MAX_VALUE, len(value)))
-    return value
 
 
 class KeyValue:
@@ -200,16 +144,16 @@ def _parse(payload):
 def _expectation_bytes(payload, at, n):
     if at >= n:
         return 0
-    if payload[at] == _ABSENT:
+    if payload[at] == ABSENT:
         return 1
-    if payload[at] == _VALUE and at + 1 < n and payload[at + 1] <= _INLINE:
+    if payload[at] == VALUE and at + 1 < n and payload[at + 1] <= INLINE:
         return 2 + payload[at + 1]
-    return 1 + 32 if payload[at] == _DIGEST else 0
+    return 1 + 32 if payload[at] == DIGEST else 0
 
 
 def _is_expected(expectation, value):
-    if expectation[0] == _ABSENT or value is None:
-        return expectation[0] == _ABSENT and value is None
-    if expectation[0] == _VALUE:
+    if expectation[0] == ABSENT or value is None:
+        return expectation[0] == ABSENT and value is None
+    if expectation[0] == VALUE:
         return value == expectation[2:]
     return sha256(value).digest() == expectation[1:]

@@ -11,8 +11,7 @@ ENTRY_RAM_BYTES = 64  # what an entry costs in RAM beside its data: tuple, bytes
 
 
 class Log:
-    """`store` gives `last`, `last_term`, `live(index)`, `has_room(…)`
-    (see store.py).
+    """`store` gives `last`, `last_term`, `live`, `terms` and `has_room` (see store.py).
 
     ram_bytes: how much of the newest durable entries is kept in RAM, data and overhead.
     """
@@ -37,8 +36,7 @@ class Log:
     def entry(self, index):
         if index >= self._first:
             return self._entries[index - self._first]
-        first, entries = self.store.live(index)
-        return entries[index - first]
+        return self.store.live(index, 0)[0]
 
     def matches(self, index, term):
         """Whether the log holds an entry of `term` at `index` (paper, figure 2)."""
@@ -50,12 +48,14 @@ class Log:
         if index > self.last:
             return ()
         if index >= self._first:
-            first, entries = self._first, self._entries
+            entries = self._entries
+            start = index - self._first
         else:
-            first, entries = self.store.live(index)
+            entries = self.store.live(index, max_bytes)
             # Behind what only it holds, the flash may have entries that were dropped since.
-            del entries[self._first - first :]
-        start = end = index - first
+            del entries[self._first - index :]
+            start = 0
+        end = start
         while end < len(entries):
             max_bytes -= entry_bytes + len(entries[end][2])
             if max_bytes < 0 and end > start:
@@ -72,11 +72,13 @@ class Log:
         index = min(index, self.last)
         while index:
             if index >= self._first:
-                first, entries = self._first, self._entries
+                first = self._first
+                while index >= first and self._entries[index - first][0] > term:
+                    index -= 1
             else:
-                first, entries = self.store.live(index)
-            while index >= first and entries[index - first][0] > term:
-                index -= 1
+                first, terms = self.store.terms(index)
+                while index >= first and terms[index - first] > term:
+                    index -= 1
             if index >= first:
                 return index
         return 0

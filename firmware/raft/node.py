@@ -9,21 +9,15 @@ from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.kv import KeyValue
 from raft.log import Log
 from raft.messages import Codec, Message
-from raft.progress import PROBE
 from raft.service import Service
 from raft.sessions import Sessions
 from raft.store import Store
 from raft.udp import Endpoint, resolve
 
-VERSION = "0.1.0"
 STATE_KB = 24  # RAM for the state machine's contents
 REPORT_MS = 2000  # between two `stat` events
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
 APPLY_BURST = 16  # entries applied before anything else has its turn
-
-
-class ConfigError(Exception):
-    """The configuration can't work; the message names the key."""
 
 
 class Node:
@@ -35,8 +29,12 @@ class Node:
     Raises ConfigError, StoreError, OSError.
     """
 
+    VERSION = "0.1.0"
+
     def __init__(self, config, partition, machine=None, events=None):
-        self.id, self.cluster, peers = _checked(config)
+        from raft.config import checked  # here: a board may unload it then (firmware/main.py)
+
+        self.id, self.cluster, peers = checked(config)
         self.events = events or Events(self.id)
         self.store = Store(partition, self.id)
         self.machine = Sessions(machine or KeyValue(config.get("state_kb", STATE_KB) * 1024))
@@ -52,17 +50,16 @@ class Node:
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
-        self._now = ticks_ms()
+        self._now = self._reported = ticks_ms()
         self._failure = None
         self._stopped = asyncio.Event()
-        self._behind = asyncio.Event()  # entries wait to be applied
         me = peers[self.id]
         self._addresses = {
             peer: resolve(peers[peer]["host"], peers[peer]["port"])
             for peer in peers
             if peer != self.id
         }
-        self._endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
+        self.endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
         self._clients = Endpoint(resolve(me["host"], me["client_port"]))
         self.service = Service(self, self._clients)
 
@@ -78,8 +75,6 @@ class Node:
                 ("peers", self._serve_peers),
                 ("clients", self._serve_clients),
                 ("tick", self._tick),
-                ("apply", self._apply_rest),
-                ("report", self._report),
             )
         ]
         try:
@@ -87,7 +82,7 @@ class Node:
         finally:
             for task in tasks:
                 task.cancel()
-            self._endpoint.close()
+            self.endpoint.close()
             self._clients.close()
         if self._failure:
             raise self._failure
@@ -95,47 +90,6 @@ class Node:
     def stop(self):
         """End `run`. What was acknowledged is durable already."""
         self._stopped.set()
-
-    def status(self):
-        """What the node knows of itself, as a dict that JSON can carry."""
-        core, store = self.core, self.store
-        return {
-            "node": self.id,
-            "cluster": self.cluster,
-            "role": ROLES[core.role],
-            "term": core.term,
-            "leader": core.leader,
-            "commit": core.commit,
-            "applied": self.applied,
-            "last": core.log.last,
-            "uptime_ms": self.events.uptime(),
-            "heap_free": interpreter.free_heap(),
-            "interpreter": interpreter.NAME,
-            "version": VERSION,
-            "damage": store.damage,
-            "flash": {
-                "sectors": store.sectors,
-                "used": store.used_sectors(),
-                "erases": store.erases,
-                "late_erases": store.late_erases,
-                "programs": store.programs,
-                "pages": store.pages,
-                "bytes": store.bytes,
-            },
-            "udp": {
-                "received": self._endpoint.received,
-                "sent": self._endpoint.sent,
-                "dropped": self.dropped + self.service.dropped,
-                "errors": self._endpoint.errors + self._clients.errors,
-            },
-            "peers": {
-                str(peer): {
-                    "match": progress.match,
-                    "state": "probe" if progress.state == PROBE else "replicate",
-                }
-                for peer, progress in core.peers.items()
-            },
-        }
 
     # The tasks
 
@@ -148,37 +102,28 @@ class Node:
             self.events("crash", task=name, error=repr(e))
 
     async def _serve_peers(self):
-        await self._endpoint.serve(self._hear_peers)
+        await self.endpoint.serve(self._hear_peers)
 
     async def _serve_clients(self):
         await self._clients.serve(self._hear_clients)
 
     async def _tick(self):
         while True:
-            # At most a heartbeat's time: a follower may have become leader meanwhile.
-            await sleep_ms(max(1, min(self.core.due_ms(), self._heartbeat_ms)))
+            await sleep_ms(self._pause_ms())
             self._take_in()  # after a stall, what has waited in the socket goes first
             self.core.tick()
             self._drive()
             if self.core.due_ms() >= self._heartbeat_ms // 2:
                 self.store.idle()
+            if ticks_diff(self._now, self._reported) >= self._report_ms:
+                self._reported = self._now
+                self._report()
 
-    async def _apply_rest(self):
-        while True:
-            await self._behind.wait()
-            self._behind.clear()
-            self._apply()
-            await sleep_ms(0)
-
-    async def _report(self):
-        while True:
-            await sleep_ms(self._report_ms)
-            core = self.core
-            self.events(
-                "stat", role=ROLES[core.role], term=core.term, leader=core.leader,
-                commit=core.commit, applied=self.applied, last=core.log.last,
-                heap=interpreter.free_heap() or 0,
-            )  # fmt: skip
+    def _pause_ms(self):
+        if self.applied < self.core.commit:
+            return 0  # a long log is being applied: others have their turn, and on it goes
+        # At most a heartbeat's time: a follower may become leader meanwhile.
+        return max(1, min(self.core.due_ms(), self._heartbeat_ms))
 
     # Their steps, none of which waits for anything but the flash
 
@@ -201,8 +146,8 @@ class Node:
         # Until all that was read is taken: then the buffer is free for what is to be sent.
         m = self._message
         taken = 0
-        while taken < MAX_BURST or not self._endpoint.is_empty():
-            frame = self._endpoint.receive()
+        while taken < MAX_BURST or not self.endpoint.is_empty():
+            frame = self.endpoint.receive()
             if frame is None:
                 return
             taken += 1
@@ -243,7 +188,7 @@ class Node:
     def _send(self, letters):
         for m in letters:
             n = self.codec.encode(m)
-            self._endpoint.send(self.codec.frame(n), self._addresses[m.dst])
+            self.endpoint.send(self.codec.frame(n), self._addresses[m.dst])
 
     def _apply(self):
         core = self.core
@@ -259,20 +204,28 @@ class Node:
                 self.service.applied(index, term, result)
                 if index == last:
                     break
-        if self.applied < core.commit:
-            self._behind.set()
 
     # Events
 
     def _tell_recovery(self):
         store = self.store
-        self.events("boot", version=VERSION, interpreter=interpreter.NAME, cluster=self.cluster)
+        self.events(
+            "boot", version=self.VERSION, interpreter=interpreter.NAME, cluster=self.cluster
+        )
         self.events(
             "recovered", term=store.term, vote=store.vote, last=store.last,
             sectors=store.used_sectors(), of=store.sectors, torn=int(store.torn),
         )  # fmt: skip
         if store.damage is not None:
             self.events("damage", sound=store.last, held=store.damage)
+
+    def _report(self):
+        core = self.core
+        self.events(
+            "stat", role=ROLES[core.role], term=core.term, leader=core.leader,
+            commit=core.commit, applied=self.applied, last=core.log.last,
+            heap=interpreter.free_heap() or 0,
+        )  # fmt: skip
 
     def _tell_role(self):
         core = self.core
@@ -285,25 +238,3 @@ class Node:
         if core.role != LEADER and core.leader:
             facts["leader"] = core.leader
         self.events(ROLES[core.role], **facts)
-
-
-def _checked(config):
-    """(id, cluster name, {id: its entry in `nodes`}) of a configuration."""
-    for key in ("id", "cluster", "nodes"):
-        if key not in config:
-            raise ConfigError("config.json has no '%s'" % key)
-    peers = {int(node): entry for node, entry in config["nodes"].items()}
-    if config["id"] not in peers:
-        raise ConfigError("config.json: node %d (id) is not among nodes" % config["id"])
-    for node, entry in peers.items():
-        if not 1 <= node <= 254:
-            raise ConfigError("config.json: node %d: ids are 1 to 254" % node)
-        for key in ("host", "port", "client_port"):
-            if key not in entry:
-                raise ConfigError("config.json: node %d has no '%s'" % (node, key))
-    low, high = config.get("election_ms", ELECTION_MS)
-    if not config.get("heartbeat_ms", HEARTBEAT_MS) * 2 < low <= high:
-        raise ConfigError(
-            "config.json: election_ms must be [low, high], low more than twice heartbeat_ms"
-        )
-    return config["id"], config["cluster"], peers

@@ -31,7 +31,7 @@ SECTOR_BYTES = 4096
 HEADER_BYTES = 28
 RECORD_BYTES = 16  # a record without its data
 MAX_RECORD_BYTES = 1220
-BUFFER_BYTES = 1792  # one program, or a piece of a sector being read: a record at least
+BUFFER_BYTES = 1536  # one program, or a piece of a sector being read: a record at least
 
 VERSION = 1
 ENTRY = 1

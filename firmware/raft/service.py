@@ -24,7 +24,7 @@ class Service:
         self._core = node.core
         self._machine = node.machine
         self._codec = node.codec
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._writes = {}  # index -> (term, client): commands in the log that wait
         self._clients = {}  # client -> index: so that a copy isn't proposed again
         self._reads = []  # (client, query): asked for, not yet confirmed
@@ -34,7 +34,7 @@ class Service:
     def receive(self, most):
         """Take in up to `most` waiting requests."""
         for _ in range(most):
-            datagram = self._endpoint.receive_from(MAX_REQUEST)
+            datagram = self.endpoint.receive_from(MAX_REQUEST)
             if datagram is None:
                 return
             data, sender = datagram
@@ -51,7 +51,12 @@ class Service:
             elif kind == messages.READ:
                 self._read(client, bytes(payload))
             else:
-                self._reply(client, messages.OK, json.dumps(self._node.status()).encode())
+                self._reply(client, messages.OK, self._status())
+
+    def _status(self):
+        from raft.status import status
+
+        return json.dumps(status(self._node)).encode()
 
     def applied(self, index, term, result):
         """The command at `index` is applied: answer whoever waits for it."""
@@ -128,4 +133,4 @@ class Service:
     def _reply(self, client, status, result=b""):
         sender, number = client
         n = self._codec.reply(number, status, self._core.leader, result)
-        self._endpoint.send(self._codec.frame(n), sender)
+        self.endpoint.send(self._codec.frame(n), sender)

@@ -192,11 +192,31 @@ class Store:
 
     # Reading
 
-    def live(self, index):
-        """(first, entries): the entries that lie in one sector with the one at `index`.
+    def live(self, index, max_bytes):
+        """The log's entries from `index` on, as far as they lie in one sector with it.
 
-        Those the log holds today, in order, the first at index `first`. Raises StoreError
-        if there is no such entry.
+        Only so many that their data have `max_bytes`, but one at least. Raises StoreError if
+        the log has no such entry.
+        """
+        low, items = self._items(index, index, max_bytes)
+        del items[: index - low]
+        for i, item in enumerate(items):
+            if isinstance(item, int):
+                return items[:i]
+        return items
+
+    def terms(self, index):
+        """(first, terms): of the entries that lie in one sector with the one at `index`.
+
+        The first of them has the index `first`. Raises StoreError.
+        """
+        return self._items(index, self.last + 1, 0)
+
+    def _items(self, index, start, room):
+        """(low, items): what the log holds today of the sector that has its entry `index`.
+
+        `items` begins at index `low`: entries from `start` on for which there is room (bytes
+        of data), and of others only the term, for a whole sector would fill a small heap.
         """
         limit = self.last + 1
         if not 0 < index < limit:
@@ -205,14 +225,16 @@ class Store:
         while sequence >= self.oldest:
             low = self.low[sequence % self.sectors]
             if low <= index:
-                return low, self._entries(sequence % self.sectors, low, limit)
+                items = []
+                self._read(sequence % self.sectors, low, items, start, room)
+                del items[limit - low :]
+                return low, items
             # What a newer sector holds replaces all from there on in older ones.
             limit = min(limit, low)
             sequence -= 1
         raise StoreError("entry %d has left the flash" % index)
 
-    def _entries(self, sector, low, limit):
-        entries = []
+    def _read(self, sector, low, items, start, room):
         reader = self.reader
         reader.open(sector)
         at = HEADER_BYTES
@@ -220,9 +242,11 @@ class Store:
             type, kind, size, index, term = reader.record(at)
             # One above all so far is replaced further on in this sector, or lies behind a gap
             # that damage has made (and so behind the limit).
-            if type == ENTRY and index <= low + len(entries):
-                del entries[index - low :]
-                entries.append((term, kind, reader.data(at, size)))
+            if type == ENTRY and index <= low + len(items):
+                del items[index - low :]
+                if index == start or index > start and size <= room:
+                    room -= size
+                    items.append((term, kind, reader.data(at, size)))
+                else:
+                    items.append(term)
             at = reader.next(at)
-        del entries[limit - low :]
-        return entries

@@ -1,6 +1,6 @@
 """Wear: sector erases, page programs and bytes per committed command, counted."""
 
-from raft import kv, sessions
+from raft import requests, sessions
 from raft.messages import COMMAND
 from raft.sector import SECTOR_BYTES
 from raft.store import Store
@@ -12,7 +12,7 @@ SECTORS = 64  # a partition of 256 KB
 
 def command(number: int) -> bytes:
     """A put of 64 bytes, key and value, as the log carries it."""
-    return sessions.command(1, number, kv.put(b"key-%04d" % (number % 100), b"v" * 56))
+    return sessions.command(1, number, requests.put(b"key-%04d" % (number % 100), b"v" * 56))
 
 
 def used_flash() -> RamFlash:

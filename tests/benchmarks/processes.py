@@ -17,7 +17,7 @@ from host_tools import micropython
 from host_tools.client import Client, ClusterError
 from host_tools.cluster import Cluster
 from host_tools.desk import CPYTHON
-from host_tools.firmware import kv, messages, sessions
+from host_tools.firmware import messages, requests, sessions
 from host_tools.processes import Processes
 from tests.ports import HOST, free_cluster
 
@@ -140,7 +140,7 @@ async def _worker(node: int, port: int, name: str, count: int) -> None:
     while number <= count:
         payload = sessions.OPEN
         if session:
-            payload = sessions.command(session, number, kv.put(key(number).encode(), VALUE))
+            payload = sessions.command(session, number, requests.put(key(number).encode(), VALUE))
         transport.sendto(bytes(codec.frame(codec.request(node, messages.WRITE, number, payload))))
         reply = codec.decode_reply(await asyncio.wait_for(protocol.answers.get(), UP_S))
         if reply is None or reply[1] != number:

@@ -7,7 +7,7 @@ behaves, and what the sessions are for.
 
 import struct
 
-from raft import kv, messages, sessions
+from raft import messages, requests, sessions
 from raft.messages import Codec
 
 # Sockets, the second part of an address; the first is the number of a node or client
@@ -76,7 +76,7 @@ class Client:
             self._payload = sessions.OPEN
         elif dice.one_in(3):
             self._what = _READ
-            self._payload = kv.get_query(self._key)
+            self._payload = requests.get_query(self._key)
         else:
             self._what = _WRITE
             self._command += 1
@@ -88,10 +88,10 @@ class Client:
         value += bytes(dice.below(self.world.plan.value_bytes))
         choice = dice.below(8)
         if choice == 0:
-            return kv.delete(self._key)
+            return requests.delete(self._key)
         if choice < 3:
-            return kv.cas(self._key, self._seen.get(self._key), value)
-        return kv.put(self._key, value)
+            return requests.cas(self._key, self._seen.get(self._key), value)
+        return requests.put(self._key, value)
 
     def _ask(self) -> None:
         kind = messages.READ if self._what == _READ else messages.WRITE
@@ -105,7 +105,8 @@ class Client:
     def hear(self, datagram: bytes) -> None:
         """A datagram has arrived."""
         reply = self._codec.decode_reply(datagram)
-        assert reply, "a node's answer that is none"
+        if reply is None:
+            return  # it was garbled
         node, request, status, leader, result = reply
         if request != self._request or self.is_idle:
             return  # to an earlier request
@@ -127,7 +128,7 @@ class Client:
     def _take(self, result: bytes) -> None:
         watch = self.world.watch
         if self._what == _READ:
-            value = kv.get_answer(result)
+            value = requests.get_answer(result)
             watch.client_read(self._key, value, self._told)
             self._seen[self._key] = value
         elif self._what == _OPEN:

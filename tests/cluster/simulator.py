@@ -5,9 +5,9 @@
 
 What runs is the shipped driver (`raft.node.Node`) with its core, log, store, codec, sessions and
 service; simulated are only time, sockets, flash and clients. In the safety phase datagrams are
-lost, doubled, delayed and reordered, links and nodes cut off, nodes stalled and robbed of their
-power in the middle of a program, and `invariants.py` looks at every step. Then all faults end,
-and within HEAL_MS the cluster must be whole again, with every client's request answered.
+lost, doubled, garbled, delayed and reordered, links and nodes cut off, nodes stalled and robbed
+of their power in the middle of a program, and `invariants.py` looks at every step. Then all
+faults end, and within HEAL_MS the cluster must be whole again, and every request answered.
 """
 
 from binascii import crc32
@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 import raft.node
 from raft.core import LEADER
-from raft.messages import MAX_DATAGRAM, Codec, Message
+from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message
 from raft.node import Node
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
 from tests.cluster.invariants import (
@@ -54,9 +54,11 @@ class Plan:
         self.sectors = 128
         self.uncommitted_bytes = pick((1000, 8192))
         self.mailbox = pick((MAILBOX, 100))
+        self.election_ms = pick(([150, 300], [150, 300], [110, 500]))
         self.loss = pick((0, 0, 10, 50, 200))  # per mille of the datagrams
         self.doubled = pick((0, 0, 20, 200))
         self.late = pick((0, 0, 20, 100))
+        self.garbled = pick((0, 0, 20))
         self.delay_us = pick(((200, 900), (1000, 10_000), (5000, 30_000), (100, 60_000)))
         self.late_us = (50_000, 800_000)
         self.fault_ms = pick((100, 300, 1000))  # between two faults, about
@@ -175,7 +177,8 @@ class SimNode(Node):
     def _event(self, what: str, **facts: object) -> None:
         if what == "alarm":
             raise Violation("node %d: alarm %s" % (self.id, facts))
-        self.board.world.note("n%d %s %s", self.id, what, sorted(facts.items()))
+        known = " ".join("%s=%s" % fact for fact in sorted(facts.items()))
+        self.board.world.note("n%d %s %s", self.id, what, known)
 
     def _pass_time(self) -> None:
         now = self.board.ticks_ms()
@@ -240,7 +243,10 @@ class World:
         nodes = {
             str(n): {"host": n, "port": PEERS, "client_port": CLIENTS} for n in self.plan.voters
         }
-        return {"id": number, "cluster": self.NAME, "nodes": nodes}
+        return {
+            "id": number, "cluster": self.NAME, "nodes": nodes,
+            "election_ms": self.plan.election_ms,
+        }  # fmt: skip
 
     # What happens when. Each node, client and link has dice of its own, and a number by which
     # events of one moment are ordered: nothing depends on the order in which a dictionary of
@@ -351,7 +357,9 @@ class World:
             if not plan.loss or dice.below(1000) >= plan.loss:
                 late = plan.late and dice.below(1000) < plan.late
                 delay = dice.draw(*(plan.late_us if late else plan.delay_us))
-                self.at(self.now + delay, link, self._arrive, (sender, to, data))
+                is_garbled = plan.garbled and dice.below(1000) < plan.garbled
+                arriving = garbled(data, dice) if is_garbled else data
+                self.at(self.now + delay, link, self._arrive, (sender, to, arriving))
 
     def _arrive(self, letter: tuple[tuple[int, int], tuple[int, int], bytes]) -> None:
         sender, to, data = letter
@@ -443,7 +451,7 @@ class World:
         self.draining = True
         self.cut = set()
         plan = self.plan
-        plan.loss = plan.doubled = plan.late = 0
+        plan.loss = plan.doubled = plan.late = plan.garbled = 0
         plan.delay_us = (1000, 10_000)
         for board in self.boards:
             board.flash.power_bytes = None
@@ -480,14 +488,21 @@ class World:
         return "clients %s wait" % waiting if waiting else ""
 
 
+def garbled(data: bytes, dice: Dice) -> bytes:
+    """A datagram that has been cut off, or in which a byte has changed."""
+    at = dice.below(len(data))
+    return data[:at] if dice.one_in(4) else data[:at] + dice.bytes(1) + data[at + 1 :]
+
+
 def describe(data: bytes) -> str:
     """A datagram between nodes, readable."""
     m = Message()
-    if not Codec(data[3], World.NAME).decode(data, m):
-        return "what is no message"
-    return "n%d <- n%d %s t%d i%d/%d c%d r%d %s" % (
+    if len(data) < EMPTY_BYTES or not Codec(data[3], World.NAME).decode(data, m):
+        return "what is no message arrives"
+    entries: list[tuple[int, int, bytes]] = list(m.entries)
+    return "n%d <- n%d %s t%d i%d/%d c%d r%d%s" % (
         m.dst, m.src, KINDS[m.kind], m.term, m.index, m.log_term, m.commit, m.ctx,
-        [entry[0] for entry in m.entries] or "",
+        "".join(" e%d" % entry[0] for entry in entries),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import Cluster
 from host_tools.demo import applied_commands
 from host_tools.desk import CPYTHON, FLASH_FILE, state_folder
-from host_tools.firmware import kv
+from host_tools.firmware import requests
 from host_tools.processes import Processes
 from tests.ports import free_cluster
 
@@ -66,7 +66,7 @@ class Writer(threading.Thread):
             assert found in (self.value, new), f"{self.key} is {found!r}, not {self.value!r}"
             self.value = found
             return
-        self.acknowledged.append(kv.cas(self.key.encode(), self.value, new))
+        self.acknowledged.append(requests.cas(self.key.encode(), self.value, new))
         self.value = new
 
 

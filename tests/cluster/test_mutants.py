@@ -10,7 +10,7 @@ from tests.cluster import simulator
 from tests.cluster.invariants import Violation, WatchedStore
 from tests.store.model import Write
 
-SEEDS = 60
+SEEDS = 200  # at most; most mistakes show in one of the first five
 STEPS = 3000
 
 
@@ -108,6 +108,19 @@ class AnswerToAnEarlierTermCountsAsARound(Core):
             reply.ctx = m.ctx
 
 
+class SilentToEarlierTerms(Core):
+    """etcd-io/etcd#8501: a node whose term has run ahead is never led again."""
+
+    def _answer_old(self, m: Message) -> None:
+        pass
+
+
+class RejectionsIgnored(Core):
+    def _handle_append_reply(self, m: Message) -> None:
+        if m.kind != APPEND_REJECT:
+            super()._handle_append_reply(m)
+
+
 class RetriesAppliedAgain(Sessions):
     def apply(self, index: int, data: bytes) -> bytes:
         if len(data) > HEADER_BYTES:
@@ -149,6 +162,8 @@ MUTANTS = [
     ("Core", ReadWithoutAsking),
     ("Core", ReadBeforeAnEntryOfItsTerm),
     ("Core", AnswerToAnEarlierTermCountsAsARound),
+    ("Core", SilentToEarlierTerms),
+    ("Core", RejectionsIgnored),
     ("Sessions", RetriesAppliedAgain),
     ("Store", TermAndVoteWrittenApart),
     ("Store", EntriesWrittenBeforeTheTerm),

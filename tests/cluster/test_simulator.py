@@ -44,27 +44,21 @@ def test_no_rule_is_broken_and_all_heals_5() -> None:
 
 
 def test_what_the_rules_are_for_does_happen() -> None:
-    # given a dozen clusters, then none of what the code provides for is a rare exception
     happened: dict[str, int] = {}
-    for seed in range(601, 613 if IS_CPYTHON else 605):
+    for seed in range(601, 613 if IS_CPYTHON else 607):
         world = check(seed, STEPS)
         for what, count in world.watch.happened.items():
             happened[what] = happened.get(what, 0) + count
-    for what in (
-        "elections",
-        "crashes",
-        "torn programs",
-        "conflicts",
-        "rescues",
-        "writes",
-        "reads",
-    ):
-        assert happened.get(what, 0) > 5, "%s: %s" % (what, happened)
+
+    for what in ("elections", "crashes", "torn programs", "writes", "reads"):
+        assert happened.get(what, 0) > 20, "%s: %s" % (what, happened)
+    for what in ("conflicts", "rescues"):
+        assert happened.get(what, 0) > 0, "%s: %s" % (what, happened)
 
 
 def without_faults(plan: Plan) -> None:
     plan.faults = ["restore"]
-    plan.loss = plan.doubled = plan.late = 0
+    plan.loss = plan.doubled = plan.late = plan.garbled = 0
     plan.delay_us = (1000, 15_000)
     plan.old_flash = False
 

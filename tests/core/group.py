@@ -8,6 +8,7 @@ from raft.core import CANDIDATE, ELECTION_MS, HEARTBEAT_MS, LEADER, PRE_CANDIDAT
 from raft.log import RAM_BYTES, Log
 from raft.messages import (
     APPEND,
+    APPEND_REPLY,
     COMMAND,
     COMMIT,
     MAX_DATAGRAM,
@@ -179,6 +180,14 @@ class Member:
         assert core.role == LEADER
         return sent
 
+    def replicate(self) -> None:
+        """Let all others acknowledge all that it has as a leader."""
+        self.work()
+        self.out.clear()
+        for peer in self.voters:
+            if peer != self.node:
+                self.hear(APPEND_REPLY, peer, self.core.term, index=self.log.last, ctx=1)
+
     def terms(self) -> list[int]:
         """The terms of all entries of its log."""
         return [self.log.term(i) for i in range(1, self.log.last + 1)]
@@ -187,6 +196,16 @@ class Member:
         """(term, vote) that a power cut at this moment would leave."""
         store = Store(self.flash.copy(), self.node)
         return store.term, store.vote
+
+
+def settled_leader(
+    voters: tuple[int, ...] = (1, 2, 3), terms: tuple[int, ...] = (), sectors: int = SECTORS
+) -> Member:
+    """Node 1, which leads and has committed all that it has; its rounds so far are 1 and 2."""
+    node = Member(1, voters, terms=terms, sectors=sectors)
+    node.lead()
+    node.replicate()
+    return node
 
 
 class Group:

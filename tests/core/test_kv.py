@@ -1,6 +1,8 @@
 """The key-value machine: commands, queries, limits, and what it does with nonsense."""
 
-from raft import kv
+from hashlib import sha256
+
+from raft import kv, requests
 from raft.kv import KeyValue
 from tests.dice import Dice
 from tests.support import raises
@@ -19,27 +21,44 @@ LONGEST_VALUE = b"v" * kv.MAX_VALUE
 def filled(**values: bytes) -> KeyValue:
     machine = KeyValue(ROOM)
     for key in values:
-        machine.apply(kv.put(key.encode(), values[key]))
+        machine.apply(requests.put(key.encode(), values[key]))
     return machine
 
 
 def get(machine: KeyValue, key: bytes) -> bytes | None:
-    return kv.get_answer(machine.query(kv.get_query(key)))
+    return requests.get_answer(machine.query(requests.get_query(key)))
 
 
 def keys(machine: KeyValue, prefix: bytes = b"", after: bytes = b"") -> tuple[list[bytes], bool]:
-    return kv.keys_answer(machine.query(kv.keys_query(prefix, after)))
+    return requests.keys_answer(machine.query(requests.keys_query(prefix, after)))
 
 
 # Commands
+
+
+def test_commands_and_queries_have_the_documented_bytes() -> None:
+    border, long = bytes(range(32)), bytes(33)
+    for made, wanted in (
+        (requests.put(b"ab", b"xyz"), b"\1\2abxyz"),
+        (requests.put(b"ab", b""), b"\1\2ab"),
+        (requests.delete(b"ab"), b"\2\2ab"),
+        (requests.cas(b"ab", None, b"new"), b"\3\2ab\0new"),
+        (requests.cas(b"ab", b"old", b"new"), b"\3\2ab\1\3oldnew"),
+        (requests.cas(b"ab", border, b"new"), b"\3\2ab\1\x20" + border + b"new"),
+        (requests.cas(b"ab", long, b"new"), b"\3\2ab\2" + sha256(long).digest() + b"new"),
+        (requests.get_query(b"ab"), b"\1ab"),
+        (requests.keys_query(b"a"), b"\2\1a"),
+        (requests.keys_query(b"a", b"ab"), b"\2\1aab"),
+    ):
+        assert made == wanted
 
 
 def test_put_stores_and_replaces() -> None:
     machine = filled(a=b"1")
     assert get(machine, b"a") == b"1"
 
-    assert machine.apply(kv.put(b"a", b"2")) == NOTHING
-    assert machine.apply(kv.put(b"b", b"")) == NOTHING
+    assert machine.apply(requests.put(b"a", b"2")) == NOTHING
+    assert machine.apply(requests.put(b"b", b"")) == NOTHING
 
     assert get(machine, b"a") == b"2"
     assert get(machine, b"b") == b""
@@ -49,9 +68,9 @@ def test_put_stores_and_replaces() -> None:
 def test_delete_says_whether_there_was_something() -> None:
     machine = filled(a=b"1")
 
-    assert machine.apply(kv.delete(b"b")) == NO
-    assert machine.apply(kv.delete(b"a")) == YES
-    assert machine.apply(kv.delete(b"a")) == NO
+    assert machine.apply(requests.delete(b"b")) == NO
+    assert machine.apply(requests.delete(b"a")) == YES
+    assert machine.apply(requests.delete(b"a")) == NO
 
     assert get(machine, b"a") is None
 
@@ -83,27 +102,27 @@ def test_compare_and_set_stores_only_over_what_was_expected() -> None:
     ):
         machine = KeyValue(ROOM)
         if before is not None:
-            machine.apply(kv.put(b"a", before))
+            machine.apply(requests.put(b"a", before))
 
-        result = machine.apply(kv.cas(b"a", expected, b"new"))
+        result = machine.apply(requests.cas(b"a", expected, b"new"))
 
         assert result == (YES if changed else NO), (before, expected)
         assert get(machine, b"a") == (b"new" if changed else before)
 
 
 def test_a_long_expected_value_travels_as_its_digest() -> None:
-    assert len(kv.cas(b"a", LONGEST_VALUE, b"")) < 50
-    assert len(kv.cas(LONGEST_KEY, LONGEST_VALUE, LONGEST_VALUE)) < 1150
+    assert len(requests.cas(b"a", LONGEST_VALUE, b"")) < 50
+    assert len(requests.cas(LONGEST_KEY, LONGEST_VALUE, LONGEST_VALUE)) < 1150
 
 
 def test_commands_apply_from_a_view_as_from_bytes() -> None:
     machine = KeyValue(ROOM)
 
-    for command in (kv.put(b"a", b"1"), kv.cas(b"a", b"1", b"2")):
+    for command in (requests.put(b"a", b"1"), requests.cas(b"a", b"1", b"2")):
         machine.apply(memoryview(b"head" + command)[4:])
 
     assert get(machine, b"a") == b"2"
-    assert machine.apply(memoryview(kv.delete(b"a"))) == YES
+    assert machine.apply(memoryview(requests.delete(b"a"))) == YES
 
 
 # Limits
@@ -111,20 +130,20 @@ def test_commands_apply_from_a_view_as_from_bytes() -> None:
 
 def test_the_longest_key_and_value_are_taken_and_longer_ones_refused() -> None:
     machine = KeyValue(ROOM)
-    machine.apply(kv.put(LONGEST_KEY, LONGEST_VALUE))
+    machine.apply(requests.put(LONGEST_KEY, LONGEST_VALUE))
     assert get(machine, LONGEST_KEY) == LONGEST_VALUE
 
     for make in (
-        lambda: kv.put(LONGEST_KEY + b"k", b""),
-        lambda: kv.put(b"a", LONGEST_VALUE + b"v"),
-        lambda: kv.put(b"", b""),
-        lambda: kv.delete(LONGEST_KEY + b"k"),
-        lambda: kv.delete(b""),
-        lambda: kv.cas(LONGEST_KEY + b"k", None, b""),
-        lambda: kv.cas(b"a", LONGEST_VALUE + b"v", b""),
-        lambda: kv.cas(b"a", b"", LONGEST_VALUE + b"v"),
-        lambda: kv.get_query(b""),
-        lambda: kv.get_query(LONGEST_KEY + b"k"),
+        lambda: requests.put(LONGEST_KEY + b"k", b""),
+        lambda: requests.put(b"a", LONGEST_VALUE + b"v"),
+        lambda: requests.put(b"", b""),
+        lambda: requests.delete(LONGEST_KEY + b"k"),
+        lambda: requests.delete(b""),
+        lambda: requests.cas(LONGEST_KEY + b"k", None, b""),
+        lambda: requests.cas(b"a", LONGEST_VALUE + b"v", b""),
+        lambda: requests.cas(b"a", b"", LONGEST_VALUE + b"v"),
+        lambda: requests.get_query(b""),
+        lambda: requests.get_query(LONGEST_KEY + b"k"),
     ):
         error = raises(ValueError, make)
         assert "at most" in str(error) or "1 to" in str(error)
@@ -137,36 +156,36 @@ def test_what_it_holds_is_counted_down_to_nothing() -> None:
     for _ in range(400):
         key, value = dice.pick(names), bytes(dice.below(60))
         machine.apply(
-            dice.pick((kv.put(key, value), kv.cas(key, get(machine, key), value), kv.delete(key)))
+            dice.pick((requests.put(key, value), requests.cas(key, get(machine, key), value), requests.delete(key)))
         )
         held = [(k, get(machine, k) or b"") for k in keys(machine)[0]]
         assert machine.used == sum([kv.KEY_RAM_BYTES + len(k) + len(v) for k, v in held])
 
     for key in names:
-        machine.apply(kv.delete(key))
+        machine.apply(requests.delete(key))
     assert machine.used == 0
 
 
 def test_a_full_machine_has_room_for_deletes_only_until_something_is_deleted() -> None:
     machine = KeyValue(1000)
     count = 0
-    while machine.room_for(kv.put(b"%d" % count, bytes(40))):
-        machine.apply(kv.put(b"%d" % count, bytes(40)))
+    while machine.room_for(requests.put(b"%d" % count, bytes(40))):
+        machine.apply(requests.put(b"%d" % count, bytes(40)))
         count += 1
 
     assert 5 < count < 12
     assert machine.used <= machine.max_bytes
-    assert not machine.room_for(kv.cas(b"x", None, bytes(40)))
-    assert not machine.room_for(memoryview(kv.put(b"x", bytes(40))))
-    assert machine.room_for(kv.delete(b"0"))
-    machine.apply(kv.delete(b"0"))
-    assert machine.room_for(kv.put(b"x", bytes(40)))
+    assert not machine.room_for(requests.cas(b"x", None, bytes(40)))
+    assert not machine.room_for(memoryview(requests.put(b"x", bytes(40))))
+    assert machine.room_for(requests.delete(b"0"))
+    machine.apply(requests.delete(b"0"))
+    assert machine.room_for(requests.put(b"x", bytes(40)))
 
 
 def test_what_is_committed_is_applied_even_beyond_the_limit() -> None:
     machine = KeyValue(10)
 
-    machine.apply(kv.put(b"a", bytes(500)))
+    machine.apply(requests.put(b"a", bytes(500)))
 
     assert get(machine, b"a") == bytes(500)
 
@@ -188,15 +207,15 @@ def test_many_keys_come_page_by_page_each_once() -> None:
     machine = KeyValue(ROOM)
     wanted = [b"key/%03d/" % i + b"x" * (i % 56) for i in range(150)]
     for key in wanted:
-        machine.apply(kv.put(key, b""))
-    machine.apply(kv.put(b"other", b""))
+        machine.apply(requests.put(key, b""))
+    machine.apply(requests.put(b"other", b""))
 
     found: list[bytes] = []
     pages, more = 0, True
     while more:
-        answer = machine.query(kv.keys_query(b"key/", found[-1] if found else b""))
+        answer = machine.query(requests.keys_query(b"key/", found[-1] if found else b""))
         assert len(answer) <= kv.MAX_ANSWER
-        page, more = kv.keys_answer(answer)
+        page, more = requests.keys_answer(answer)
         found.extend(page)
         pages += 1
 
@@ -208,7 +227,7 @@ def test_many_keys_come_page_by_page_each_once() -> None:
 
 
 def test_a_malformed_command_changes_nothing_and_says_so() -> None:
-    command = kv.cas(b"ab", b"12", b"new")
+    command = requests.cas(b"ab", b"12", b"new")
     for payload in (
         b"",
         b"\1",
@@ -243,13 +262,13 @@ def test_a_malformed_command_changes_nothing_and_says_so() -> None:
 
 def test_a_well_formed_command_is_valid() -> None:
     for payload in (
-        kv.put(b"a", b""),
-        kv.put(LONGEST_KEY, LONGEST_VALUE),
-        kv.delete(b"a"),
-        kv.cas(b"a", None, b""),
-        kv.cas(b"a", b"", b""),
-        kv.cas(b"a", bytes(32), b""),
-        kv.cas(LONGEST_KEY, LONGEST_VALUE, LONGEST_VALUE),
+        requests.put(b"a", b""),
+        requests.put(LONGEST_KEY, LONGEST_VALUE),
+        requests.delete(b"a"),
+        requests.cas(b"a", None, b""),
+        requests.cas(b"a", b"", b""),
+        requests.cas(b"a", bytes(32), b""),
+        requests.cas(LONGEST_KEY, LONGEST_VALUE, LONGEST_VALUE),
     ):
         assert KeyValue(ROOM).is_valid(payload)
         assert KeyValue(ROOM).is_valid(memoryview(payload))
@@ -264,7 +283,7 @@ def test_a_malformed_query_has_no_answer() -> None:
 
 def test_no_payload_raises_and_all_replicas_agree() -> None:
     dice = Dice(2)
-    good = (kv.put(b"abc", b"1"), kv.cas(b"abc", b"1", b"2"), kv.cas(b"abc", bytes(40), b"2"))
+    good = (requests.put(b"abc", b"1"), requests.cas(b"abc", b"1", b"2"), requests.cas(b"abc", bytes(40), b"2"))
     one, other = KeyValue(ROOM), KeyValue(ROOM)
     for i in range(2000):
         payload = bytearray(dice.pick(good) if i % 2 else dice.bytes(dice.below(12)))

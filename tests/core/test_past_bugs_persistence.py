@@ -12,7 +12,7 @@ from raft.messages import (
     Message,
 )
 from raft.sector import RECORD_BYTES
-from tests.core.group import GRANTED, Group, Member, entries, letter
+from tests.core.group import GRANTED, Group, Member, entries, letter, settled_leader
 from tests.flash import PowerCut
 from tests.support import raises
 
@@ -150,10 +150,7 @@ def test_an_entry_that_is_acknowledged_before_it_is_durable() -> None:
 
 def test_a_leader_that_counts_its_own_entry_before_it_is_durable() -> None:
     """etcd#10166, seen from the leader: its entries leave before it has written them"""
-    node = Member(1, VOTERS)
-    node.lead()
-    for peer in (2, 3):
-        node.hear(APPEND_REPLY, peer, 1, index=1, ctx=1)
+    node = settled_leader()
     node.flash.power_bytes = 3
     node.core.propose(COMMAND, b"a")
 

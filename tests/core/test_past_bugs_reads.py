@@ -2,23 +2,13 @@
 
 from raft.core import HEARTBEAT_MS, LEADER, NotLeader
 from raft.messages import APPEND, APPEND_REJECT, APPEND_REPLY
-from tests.core.group import HIGH_MS, Group, Member
+from tests.core.group import HIGH_MS, Group, Member, settled_leader
 from tests.support import raises
 
 PORTABLE = True
 
 VOTERS = (1, 2, 3)
 FIVE = (1, 2, 3, 4, 5)
-
-
-def settled_leader(voters: tuple[int, ...] = VOTERS) -> Member:
-    """Node 1 leads term 1, and all have its first entry. It has sent rounds 1 and 2."""
-    node = Member(1, voters)
-    node.lead()
-    for peer in voters[1:]:
-        node.hear(APPEND_REPLY, peer, 1, index=1, commit=0, ctx=1)
-    assert node.core.commit == 1
-    return node
 
 
 def test_a_read_that_a_leader_answers_without_asking_the_others() -> None:

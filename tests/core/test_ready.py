@@ -14,28 +14,12 @@ from raft.messages import (
 )
 from raft.sessions import command
 from raft.store import RESERVE
-from tests.core.group import GRANTED, HIGH_MS, Group, Member, entries, letter
+from tests.core.group import GRANTED, HIGH_MS, Group, Member, entries, letter, settled_leader
 from tests.support import raises
 
 PORTABLE = True
 
 VOTERS = (1, 2, 3)
-
-
-def settled_leader(sectors: int = 16, voters: tuple[int, ...] = VOTERS) -> Member:
-    node = Member(1, voters, sectors=sectors)
-    node.lead()
-    for peer in voters[1:]:
-        node.hear(APPEND_REPLY, peer, 1, index=1, ctx=1)
-    return node
-
-
-def replicate(node: Member) -> None:
-    """Let all others acknowledge all that the leader has."""
-    node.work()
-    node.take()
-    for peer in node.voters[1:]:
-        node.hear(APPEND_REPLY, peer, 1, index=node.log.last, ctx=1)
 
 
 # Order
@@ -135,7 +119,7 @@ def test_a_proposal_that_no_datagram_could_carry_is_refused() -> None:
     assert str(MAX_DATA) in str(error)
     assert node.log.last == 1
     node.core.propose(COMMAND, bytes(MAX_DATA))
-    replicate(node)
+    node.replicate()
     assert node.core.commit == 2
 
 
@@ -152,7 +136,7 @@ def test_proposals_are_refused_while_too_many_bytes_wait_for_commit() -> None:
     assert node.log.last == last
     node.core.propose(COMMAND, bytes(UNCOMMITTED_BYTES - proposed))  # what just fits
 
-    replicate(node)
+    node.replicate()
     assert node.core.commit == node.log.last
     for _ in range(UNCOMMITTED_BYTES // 1000):
         node.core.propose(COMMAND, bytes(1000))
@@ -206,7 +190,7 @@ def test_a_full_log_refuses_proposals_and_says_so() -> None:
         except LogFull as e:
             error = e
             break
-        replicate(node)
+        node.replicate()
 
     assert "full" in str(error)
     assert node.core.commit == node.log.last > 8
@@ -217,7 +201,7 @@ def test_a_full_log_still_takes_terms_votes_and_the_first_entries_of_leaders() -
     node = settled_leader(sectors=8, voters=(1, 2))
     while node.log.has_room(1000, RESERVE):
         node.core.propose(COMMAND, bytes(1000))
-        replicate(node)
+        node.replicate()
 
     for _ in range(50):
         node.hear(VOTE_REPLY, 2, node.core.term + 1)  # a higher term ends its leadership
@@ -231,7 +215,7 @@ def test_proposals_at_one_time_never_fill_the_log_beyond_what_is_kept_for_terms(
         for _ in range(before):
             if node.log.has_room(MAX_DATA, RESERVE):
                 node.core.propose(COMMAND, bytes(MAX_DATA))
-            replicate(node)
+            node.replicate()
 
         try:
             for _ in range(UNCOMMITTED_BYTES // 64):
@@ -240,7 +224,7 @@ def test_proposals_at_one_time_never_fill_the_log_beyond_what_is_kept_for_terms(
                 node.core.propose(COMMAND, bytes(MAX_DATA))
         except (Busy, LogFull):
             pass
-        replicate(node)  # the store doesn't overflow
+        node.replicate()  # the store doesn't overflow
 
         assert node.core.commit == node.log.last
         assert node.store.free_sectors() >= 0, before

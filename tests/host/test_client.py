@@ -2,15 +2,25 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import LOOPBACK
-from host_tools.firmware import kv, messages, sessions
-from tests.host.fake import Behaviour, Reply, Request, fake_cluster, follows, leads, silent
+from host_tools.firmware import messages, requests, sessions
+from tests.host.fake import (
+    Behaviour,
+    FakeCluster,
+    Reply,
+    Request,
+    fake_cluster,
+    follows,
+    leads,
+    silent,
+)
 
 SHORT_S = 0.5  # for what isn't to succeed
 LONG_S = 20.0  # for what is, on the slowest machine
@@ -20,6 +30,15 @@ EXPIRED = bytes((sessions.EXPIRED,))
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "cluster.toml"
+
+
+@contextmanager
+def asking(
+    file: Path, timeout: float, *behaviours: Behaviour
+) -> Iterator[tuple[Client, FakeCluster]]:
+    """A client, and the nodes 1, 2, ... that behave so."""
+    with fake_cluster(file, *behaviours) as cluster, Client(file, timeout) as client:
+        yield client, cluster
 
 
 def only_commands(
@@ -44,7 +63,7 @@ def in_turn(*replies: list[Reply | bytes] | None) -> Behaviour:
 
 
 def test_what_was_put_is_found_and_deleted(file: Path) -> None:
-    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leads(1)) as (client, _):
         client.put("color", b"blue")
         client.put(b"\xff\x00", b"")
 
@@ -57,7 +76,7 @@ def test_what_was_put_is_found_and_deleted(file: Path) -> None:
 
 def test_cas_stores_only_what_was_expected(file: Path) -> None:
     long, longer = b"a" * 1000, b"b" * 1024
-    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leads(1)) as (client, _):
         assert client.cas("k", None, long) is True
         assert client.cas("k", None, b"x") is False
         assert client.cas("k", b"other", b"x") is False
@@ -67,7 +86,7 @@ def test_cas_stores_only_what_was_expected(file: Path) -> None:
 
 def test_keys_come_in_order_and_all_pages_of_them(file: Path) -> None:
     names = [f"lamp/{i:03}/{'x' * 40}" for i in range(100)]
-    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leads(1)) as (client, _):
         for name in [*reversed(names), "door"]:
             client.put(name, b"")
 
@@ -93,7 +112,7 @@ def test_keys_come_in_order_and_all_pages_of_them(file: Path) -> None:
 def test_what_is_too_long_is_refused_before_anything_is_sent(
     file: Path, call: Callable[[Client], object]
 ) -> None:
-    with fake_cluster(file, leads(1)) as cluster, Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leads(1)) as (client, cluster):
         with pytest.raises(ValueError, match="bytes"):
             call(client)
 
@@ -102,7 +121,7 @@ def test_what_is_too_long_is_refused_before_anything_is_sent(
 
 
 def test_a_value_that_is_a_number_is_not_taken_for_so_many_zeros(file: Path) -> None:
-    with fake_cluster(file, leads(1)), Client(file, LONG_S) as client, pytest.raises(TypeError):
+    with asking(file, LONG_S, leads(1)) as (client, _), pytest.raises(TypeError):
         client.put("k", 5)  # type: ignore[arg-type]
 
 
@@ -110,32 +129,29 @@ def test_a_value_that_is_a_number_is_not_taken_for_so_many_zeros(file: Path) -> 
 
 
 def test_the_leader_is_found_among_followers_and_dead_nodes(file: Path) -> None:
-    with fake_cluster(file, silent, follows(3), leads(3), silent) as cluster:
-        with Client(file, LONG_S) as client:
-            client.put("k", b"v")
+    with asking(file, LONG_S, silent, follows(3), leads(3), silent) as (client, cluster):
+        client.put("k", b"v")
 
-            assert client.leader == 3
-            assert {request.node for request in cluster.commands()} == {3}
+        assert client.leader == 3
+        assert {request.node for request in cluster.commands()} == {3}
 
 
 def test_the_next_leader_is_found_when_the_old_one_falls_silent(file: Path) -> None:
-    with fake_cluster(file, leads(1), follows(1), follows(1)) as cluster:
-        with Client(file, LONG_S) as client:
-            client.put("k", b"1")
-            leader = cluster.behaviours[1]
-            cluster.behaviours.update({1: silent, 2: leader, 3: follows(2)})
+    with asking(file, LONG_S, leads(1), follows(1), follows(1)) as (client, cluster):
+        client.put("k", b"1")
+        leader = cluster.behaviours[1]
+        cluster.behaviours.update({1: silent, 2: leader, 3: follows(2)})
 
-            client.put("k", b"2")
+        client.put("k", b"2")
 
-            assert client.leader == 2
-            assert client.get("k") == b"2"
+        assert client.leader == 2
+        assert client.get("k") == b"2"
 
 
 def test_nodes_that_name_each_other_are_not_asked_without_end(file: Path) -> None:
-    with fake_cluster(file, follows(2), follows(1)) as cluster:
-        with Client(file, SHORT_S) as client:
-            with pytest.raises(NotCommitted, match="no leader"):
-                client.put("k", b"v")
+    with asking(file, SHORT_S, follows(2), follows(1)) as (client, cluster):
+        with pytest.raises(NotCommitted, match="no leader"):
+            client.put("k", b"v")
 
         assert len(cluster.requests) < 150
 
@@ -154,37 +170,35 @@ def test_a_name_that_nobody_knows_is_a_silent_node(file: Path) -> None:
 
 
 def test_nobody_answers_so_nothing_is_committed(file: Path) -> None:
-    with fake_cluster(file, silent, silent, silent) as cluster:
-        with Client(file, SHORT_S) as client:
-            began = time.monotonic()
-            with pytest.raises(NotCommitted, match="none of the 3 nodes"):
-                client.put("k", b"v")
-            with pytest.raises(NotCommitted):
-                client.get("k")
+    with asking(file, SHORT_S, silent, silent, silent) as (client, cluster):
+        began = time.monotonic()
+        with pytest.raises(NotCommitted, match="none of the 3 nodes"):
+            client.put("k", b"v")
+        with pytest.raises(NotCommitted):
+            client.get("k")
 
-            assert time.monotonic() - began >= 2 * SHORT_S
+        assert time.monotonic() - began >= 2 * SHORT_S
         assert cluster.commands() == []
 
 
 def test_no_leader_so_nothing_is_committed(file: Path) -> None:
-    with fake_cluster(file, follows(0), silent, silent) as cluster:
-        with Client(file, SHORT_S) as client:
-            with pytest.raises(NotCommitted, match="no leader"):
-                client.put("k", b"v")
+    with asking(file, SHORT_S, follows(0), silent, silent) as (client, cluster):
+        with pytest.raises(NotCommitted, match="no leader"):
+            client.put("k", b"v")
         assert cluster.commands() == []
 
 
 def test_a_session_that_is_not_answered_leaves_the_command_unsent(file: Path) -> None:
     leader = leads(1, lambda request, reply: [] if request.is_open else [reply])
-    with fake_cluster(file, leader) as cluster:
-        with Client(file, SHORT_S) as client, pytest.raises(NotCommitted):
+    with asking(file, SHORT_S, leader) as (client, cluster):
+        with pytest.raises(NotCommitted):
             client.put("k", b"v")
         assert cluster.commands() == []
 
 
 def test_a_command_that_nobody_answers_has_an_open_outcome(file: Path) -> None:
     leader = leads(1, only_commands(lambda request, reply: []))
-    with fake_cluster(file, leader) as cluster, Client(file, SHORT_S) as client:
+    with asking(file, SHORT_S, leader) as (client, cluster):
         with pytest.raises(Unknown, match="read the key"):
             client.put("k", b"v")
 
@@ -196,7 +210,7 @@ def test_a_command_that_nobody_answers_has_an_open_outcome(file: Path) -> None:
 def test_a_command_whose_every_copy_was_refused_has_no_effect(file: Path) -> None:
     refusal = Reply(messages.NOT_LEADER, 0)
     leader = leads(1, only_commands(lambda request, reply: [refusal]))
-    with fake_cluster(file, leader) as cluster, Client(file, SHORT_S) as client:
+    with asking(file, SHORT_S, leader) as (client, cluster):
         with pytest.raises(NotCommitted):
             client.put("k", b"v")
 
@@ -207,13 +221,13 @@ def test_a_command_whose_every_copy_was_refused_has_no_effect(file: Path) -> Non
 
 def test_a_refusal_does_not_settle_a_copy_that_went_before(file: Path) -> None:
     refusal: list[Reply | bytes] = [Reply(messages.NOT_LEADER, 0)]
-    with fake_cluster(file, in_turn([], *[refusal] * 1000)), Client(file, SHORT_S) as client:
-        with pytest.raises(Unknown):
-            client.put("k", b"v")
+    leader = in_turn([], *[refusal] * 1000)
+    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown):
+        client.put("k", b"v")
 
 
 def test_a_command_given_to_a_leader_that_died_has_an_open_outcome(file: Path) -> None:
-    with fake_cluster(file, leads(1), follows(1)) as cluster, Client(file, SHORT_S) as client:
+    with asking(file, SHORT_S, leads(1), follows(1)) as (client, cluster):
         client.put("k", b"1")
         cluster.behaviours.update({1: silent, 2: follows(0)})
 
@@ -221,10 +235,40 @@ def test_a_command_given_to_a_leader_that_died_has_an_open_outcome(file: Path) -
             client.put("k", b"2")
 
 
+def test_what_a_silent_leader_was_given_stays_in_doubt_when_the_next_one_refuses(
+    file: Path,
+) -> None:
+    with asking(file, SHORT_S, leads(1), follows(1)) as (client, cluster):
+        client.put("k", b"1")
+        cluster.behaviours.update({1: silent, 2: follows(2)})
+
+        with pytest.raises(Unknown):
+            client.put("k", b"2")
+
+        assert {request.node for request in cluster.commands()} == {1, 2}
+
+
+def test_a_doubled_refusal_does_not_settle_the_copy_that_was_sent_since(file: Path) -> None:
+    # given a leader that refuses, and then takes the command while its refusal comes once more
+    refusal = Reply(messages.NOT_LEADER, 0)
+    numbers: list[int] = []
+
+    def spoil(request: Request, reply: Reply) -> list[Reply | bytes]:
+        numbers.append(request.number)
+        if len(numbers) == 1:
+            return [Reply(messages.BUSY, 1)]
+        if len(numbers) == 2:
+            return [Reply(messages.BUSY, 1, number=numbers[0])]
+        return [refusal]
+
+    leader = leads(1, only_commands(spoil))
+    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown):
+        client.put("k", b"v")
+
+
 def test_a_command_of_a_leader_that_gave_way_is_asked_again_under_its_number(file: Path) -> None:
-    with fake_cluster(file, in_turn([Reply(messages.LOST, 1)])) as cluster:
-        with Client(file, LONG_S) as client:
-            client.put("k", b"v")
+    with asking(file, LONG_S, in_turn([Reply(messages.LOST, 1)])) as (client, cluster):
+        client.put("k", b"v")
 
         first, second = cluster.commands()
         assert first.payload == second.payload
@@ -233,7 +277,7 @@ def test_a_command_of_a_leader_that_gave_way_is_asked_again_under_its_number(fil
 def test_a_lost_leadership_leaves_the_outcome_open(file: Path) -> None:
     refusal: list[Reply | bytes] = [Reply(messages.NOT_LEADER, 0)]
     leader = in_turn([Reply(messages.LOST, 0)], *[refusal] * 1000)
-    with fake_cluster(file, leader), Client(file, SHORT_S) as client, pytest.raises(Unknown):
+    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown):
         client.put("k", b"v")
 
 
@@ -246,26 +290,34 @@ def test_a_lost_leadership_leaves_the_outcome_open(file: Path) -> None:
     ],
 )
 def test_what_will_not_change_is_told_at_once(file: Path, status: int, message: str) -> None:
-    with fake_cluster(file, in_turn([Reply(status, 1)])) as cluster:
-        with Client(file, LONG_S) as client:
-            began = time.monotonic()
-            with pytest.raises(NotCommitted, match=message):
-                client.put("k", b"v")
-            assert time.monotonic() - began < LONG_S / 2
+    with asking(file, LONG_S, in_turn([Reply(status, 1)])) as (client, cluster):
+        began = time.monotonic()
+        with pytest.raises(NotCommitted, match=message):
+            client.put("k", b"v")
+        assert time.monotonic() - began < LONG_S / 2
 
         assert len(cluster.commands()) == 1
 
 
 def test_a_full_log_does_not_settle_a_copy_that_went_before(file: Path) -> None:
     full: list[Reply | bytes] = [Reply(messages.LOG_FULL, 1)]
-    with fake_cluster(file, in_turn([], *[full] * 1000)), Client(file, SHORT_S) as client:
-        with pytest.raises(Unknown, match="flash log is full"):
-            client.put("k", b"v")
+    leader = in_turn([], *[full] * 1000)
+    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown, match="log is full"):
+        client.put("k", b"v")
+
+
+def test_in_doubt_even_a_full_log_is_asked_again_for_what_it_holds(file: Path) -> None:
+    full: list[Reply | bytes] = [Reply(messages.LOG_FULL, 1)]
+    leader = in_turn([], full)
+    with asking(file, LONG_S, leader) as (client, _):
+        client.put("k", b"v")
+
+        assert client.get("k") == b"v"
 
 
 def test_a_busy_leader_is_asked_again(file: Path) -> None:
     busy: list[Reply | bytes] = [Reply(messages.BUSY, 1)]
-    with fake_cluster(file, in_turn(busy, busy)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, in_turn(busy, busy)) as (client, _):
         client.put("k", b"v")
 
         assert client.get("k") == b"v"
@@ -277,17 +329,17 @@ def test_a_busy_leader_is_asked_again(file: Path) -> None:
 def test_a_command_whose_answer_was_lost_is_applied_once(file: Path) -> None:
     leader = leads(1, only_commands(lambda request, reply: replies.pop(0) if replies else [reply]))
     replies: list[list[Reply | bytes]] = [[], []]
-    with fake_cluster(file, leader) as cluster, Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leader) as (client, cluster):
         client.put("k", b"v")
 
     assert len(cluster.commands()) >= 3
-    assert leader.applied == [kv.put(b"k", b"v")]
+    assert leader.applied == [requests.put(b"k", b"v")]
 
 
 def test_after_an_open_outcome_a_late_copy_is_ignored(file: Path) -> None:
     lost: list[list[Reply | bytes]] = [[]] * 1000
     leader = leads(1, only_commands(lambda request, reply: lost.pop() if lost else [reply]))
-    with fake_cluster(file, leader) as cluster, Client(file, SHORT_S) as client:
+    with asking(file, SHORT_S, leader) as (client, cluster):
         with pytest.raises(Unknown):
             client.put("k", b"old")
         late = cluster.commands()[0]
@@ -303,7 +355,7 @@ def test_after_an_open_outcome_a_late_copy_is_ignored(file: Path) -> None:
 
 def test_an_expired_session_is_replaced_if_the_command_was_sent_once(file: Path) -> None:
     expired: list[Reply | bytes] = [Reply(messages.OK, 1, EXPIRED)]
-    with fake_cluster(file, in_turn(None, expired)) as cluster, Client(file, LONG_S) as client:
+    with asking(file, LONG_S, in_turn(None, expired)) as (client, cluster):
         client.put("k", b"1")
         client.put("k", b"2")
 
@@ -315,7 +367,7 @@ def test_an_expired_session_leaves_it_open_whether_an_earlier_copy_came_in_time(
     file: Path,
 ) -> None:
     expired: list[Reply | bytes] = [Reply(messages.OK, 1, EXPIRED)]
-    with fake_cluster(file, in_turn([], expired)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, in_turn([], expired)) as (client, _):
         with pytest.raises(Unknown, match="expired"):
             client.put("k", b"v")
         client.put("k", b"w")
@@ -328,7 +380,7 @@ def test_an_expired_session_leaves_it_open_whether_an_earlier_copy_came_in_time(
 
 def test_doubled_answers_are_not_taken_for_answers_to_what_comes_next(file: Path) -> None:
     leader = leads(1, lambda request, reply: [reply, reply, reply])
-    with fake_cluster(file, leader), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leader) as (client, _):
         for number in range(20):
             value = str(number).encode()
             client.put("k", value)
@@ -340,7 +392,7 @@ def test_answers_to_other_requests_are_not_taken(file: Path) -> None:
         wrong = Reply(messages.OK, 1, b"\1wrong", (request.number + 1) & messages.MAX_NUMBER)
         return [wrong, b"", b"garbage", bytes(1400), reply]
 
-    with fake_cluster(file, leads(1, spoil)), Client(file, LONG_S) as client:
+    with asking(file, LONG_S, leads(1, spoil)) as (client, _):
         client.put("k", b"right")
 
         assert client.get("k") == b"right"
@@ -355,11 +407,10 @@ def test_answers_from_elsewhere_are_not_taken(file: Path) -> None:
             stranger.sendto(forged, cluster.senders[-1])
         return [reply]
 
-    with stranger, fake_cluster(file, leads(1, spoil)) as cluster:
-        with Client(file, LONG_S) as client:
-            client.put("k", b"right")
+    with stranger, asking(file, LONG_S, leads(1, spoil)) as (client, cluster):
+        client.put("k", b"right")
 
-            assert client.get("k") == b"right"
+        assert client.get("k") == b"right"
 
 
 def test_a_late_answer_of_the_former_leader_counts(file: Path) -> None:
@@ -380,11 +431,10 @@ def test_a_late_answer_of_the_former_leader_counts(file: Path) -> None:
             return []
         return [Reply(messages.NOT_LEADER, 2)]
 
-    with fake_cluster(file, leads(1, only_commands(spoil)), usurper) as cluster:
-        with Client(file, LONG_S) as client:
-            client.put("k", b"v")
+    with asking(file, LONG_S, leads(1, only_commands(spoil)), usurper) as (client, cluster):
+        client.put("k", b"v")
 
-            assert client.leader == 1
+        assert client.leader == 1
 
 
 # The state of nodes
@@ -394,6 +444,6 @@ def test_statuses_are_those_of_the_nodes_that_answer(file: Path) -> None:
     def answers(request: Request) -> list[Reply | bytes]:
         return [Reply(messages.OK, 0, b'{"node": %d}' % request.node)] * 2
 
-    with fake_cluster(file, answers, silent, answers), Client(file, SHORT_S) as client:
+    with asking(file, SHORT_S, answers, silent, answers) as (client, _):
         assert client.statuses() == {1: {"node": 1}, 3: {"node": 3}}
         assert client.statuses([3, 9]) == {3: {"node": 3}}

@@ -15,7 +15,7 @@ from host_tools import desk, micropython
 from host_tools.cluster import on_free_ports
 from host_tools.demo import Demo, DemoError, Result, Write, applied_commands
 from host_tools.desktop.flash import Flash
-from host_tools.firmware import FIRMWARE, Store, kv, messages, sessions
+from host_tools.firmware import FIRMWARE, Store, messages, requests, sessions
 from host_tools.screens import Lines
 
 PATIENCE_S = 120
@@ -105,7 +105,7 @@ def test_a_node_that_does_not_come_up_ends_it(tmp_path: Path) -> None:
 
 def test_what_flash_holds_is_counted_as_it_is_applied(tmp_path: Path) -> None:
     # given a log in flash with a session, some commands, and a copy of one of them
-    one, two, three = (bytes(kv.put(b"k", value)) for value in (b"1", b"2", b"3"))
+    one, two, three = (bytes(requests.put(b"k", value)) for value in (b"1", b"2", b"3"))
     path = tmp_path / "raft.flash"
     path.write_bytes(b"\xff" * 65536)
     entries = [(1, messages.COMMAND, sessions.OPEN)]

@@ -16,9 +16,7 @@ class Chip:
     """A new, erased flash; a context manager that removes it."""
 
     def __init__(self, contents: bytes = b"\xff" * BLOCKS * BLOCK_BYTES) -> None:
-        self.path = "{}/raft-test-{}".format(
-            FOLDER, "".join("%02x" % b for b in os.urandom(8))
-        )
+        self.path = "{}/raft-test-{}".format(FOLDER, "".join("%02x" % b for b in os.urandom(8)))
         with open(self.path, "wb") as f:
             f.write(contents)
 

@@ -1,5 +1,6 @@
 """`raftctl node`: a process that is a board, under each interpreter."""
 
+import json
 import os
 import shutil
 import signal
@@ -192,6 +193,24 @@ def test_without_micropython_it_says_how_to_get_one(
 
     with pytest.raises(desk.DeskError, match="make micropython"):
         desk.become_node(cluster, 1, "micropython")
+
+
+@each_interpreter
+def test_with_wifi_it_joins_the_network_first(
+    start: Start, cluster: Cluster, tmp_path: Path, interpreter: str
+) -> None:
+    # given a board's configuration
+    config = {**cluster.config(1), "wifi": {"ssid": "home", "password": "secret"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "raft.flash").write_bytes(b"\xff" * 65536)
+    command = desk.interpreter_command(interpreter)
+
+    # when it starts with no other preparation
+    process = start([*command, str(desk.RUN), str(tmp_path), "0", *command])
+
+    # then
+    process.until(lambda: process.events("leader"))
+    assert process.end() == 0
 
 
 RESETS = 3

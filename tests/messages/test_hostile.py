@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raft import interpreter, kv, sessions
+from raft import interpreter, sessions
+from raft import requests as encode
 from raft.core import CANDIDATE, FOLLOWER, LEADER
 from raft.events import Events
 from raft.messages import (
@@ -96,7 +97,7 @@ class Target:
             "nodes": {n: {"host": "127.0.0.1", "port": 0, "client_port": 0} for n in "123"},
         }
         self.node = Node(config, RamFlash(32), events=Events(1, write=lambda line: None))
-        self.peers = self.attach(self.node._endpoint)
+        self.peers = self.attach(self.node.endpoint)
         self.clients = self.attach(self.node._clients)
         self.become(role)
         self.peers.sent.clear()
@@ -158,13 +159,13 @@ def originals() -> list[bytes]:
 def requests() -> list[bytes]:
     """Sound frames of a client to node 1."""
     codec = Codec(0, CLUSTER)
-    command = sessions.command(1, 1, kv.put(b"key", b"value"))
+    command = sessions.command(1, 1, encode.put(b"key", b"value"))
     return [
         bytes(codec.frame(codec.request(1, kind, number, payload)))
         for number, kind, payload in (
             (1, WRITE, sessions.OPEN),
             (2, WRITE, command),
-            (3, READ, kv.get_query(b"key")),
+            (3, READ, encode.get_query(b"key")),
             (4, STATUS, b""),
         )
     ]
@@ -272,7 +273,7 @@ def test_what_is_no_message_is_counted_and_changes_nothing(role: int) -> None:
     feed()
 
     assert fed >= TOTAL // 3
-    assert target.node._endpoint.received >= fed
+    assert target.node.endpoint.received >= fed
 
 
 def test_what_is_no_message_changes_nothing_where_datagrams_are_joined(
@@ -383,5 +384,5 @@ def test_an_empty_datagram_makes_the_socket_be_opened_anew_and_changes_nothing()
 
     target.take([b""] * 5, target.peers, target.node._hear_peers)
 
-    assert target.node._endpoint.reopened == 5
+    assert target.node.endpoint.reopened == 5
     assert target.state() == before

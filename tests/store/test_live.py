@@ -2,7 +2,7 @@
 
 from raft.store import Store
 from tests.dice import Dice
-from tests.flash import RamFlash
+from tests.flash import SECTOR_BYTES, RamFlash
 from tests.store.model import NODE, Model, contents, opened, random_write
 
 PORTABLE = True
@@ -14,9 +14,13 @@ RESTART = 170  # steps between two restarts
 
 
 def check_live(store: Store, model: Model, index: int) -> None:
-    first, entries = store.live(index)
-    assert 0 < first <= index < first + len(entries)
-    assert entries == model.log[first - 1 : first - 1 + len(entries)]
+    for room in (0, 150, SECTOR_BYTES):
+        entries = store.live(index, room)
+        assert entries == model.log[index - 1 : index - 1 + len(entries)]
+        assert len(entries) == 1 or sum([len(data) for _, _, data in entries]) <= room
+    first, terms = store.terms(index)
+    assert 0 < first <= index < first + len(terms)
+    assert terms == [term for term, _, _ in model.log[first - 1 : first - 1 + len(terms)]]
 
 
 def walk(seed: int, most: int, size: int, back: int) -> None:

@@ -274,9 +274,9 @@ def test_entries_replace_what_was_there_and_behind() -> None:
 
 def test_an_entry_that_the_log_does_not_hold_is_not_given() -> None:
     flash, store = new_store()
-    raises(StoreError, store.live, 1)
+    raises(StoreError, store.live, 1, 0)
     store.append(False, 1, 0, 1, [command(1), command(2)])
 
     for index in (-1, 0, 3):
-        raises(StoreError, store.live, index)
+        raises(StoreError, store.live, index, 0)
         raises(StoreError, opened(flash).live, index)

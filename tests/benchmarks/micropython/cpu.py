@@ -9,7 +9,7 @@ collections are: each figure is a mean.
 import json
 import time
 
-from raft import kv, messages, sessions
+from raft import messages, requests, sessions
 from raft.core import LEADER
 from raft.messages import Codec, Message
 from raft.node import Node
@@ -45,9 +45,9 @@ class Bench:
     def __init__(self):
         config = {"id": 1, "cluster": "bench", "nodes": NODES, "state_kb": 8}
         self.node = Node(config, RamFlash(16), events=lambda what, **facts: None)
-        self.node._endpoint.close()
+        self.node.endpoint.close()
         self.node._clients.close()
-        self.wire = self.node._endpoint = Wire()
+        self.wire = self.node.endpoint = Wire()
         self.message = Message()
         self.codecs = {i: Codec(i, "bench") for i in VOTERS}
         self.us = 0
@@ -105,7 +105,7 @@ class Bench:
 
 
 def put(number):
-    return sessions.command(1, number, kv.put(b"key-%04d" % (number % 100), b"v" * 56))
+    return sessions.command(1, number, requests.put(b"key-%04d" % (number % 100), b"v" * 56))
 
 
 def heartbeat_leader():

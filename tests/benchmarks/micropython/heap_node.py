@@ -1,4 +1,4 @@
-"""A node as a board would run it: compiled modules, a small heap. Tells its heap when stopped.
+"""A node as a board would run it: compiled modules, a small heap. Tells how much of it is used.
 
 MICROPYPATH=MODULES:.frozen micropython -X heapsize=64k -m heap_node STATE
 """
@@ -8,10 +8,12 @@ import gc
 import json
 import sys
 
+from raft.core import ROLES
 from raft.interpreter import collect_early, unload
 from raft.node import Node
 
 SECTOR_BYTES = 4096
+TELL_MS = 300
 
 
 class FileFlash:
@@ -39,17 +41,26 @@ def make_node():
         return Node(json.load(f), FileFlash(sys.argv[1] + "/raft.flash"))
 
 
+async def tell(node):
+    """Print role, entries applied and heap in use (bytes, after a collection), again and again."""
+    while True:
+        await asyncio.sleep_ms(TELL_MS)
+        gc.collect()
+        print("heap", ROLES[node.core.role], node.applied, gc.mem_alloc())
+
+
+async def run(node):
+    telling = asyncio.create_task(tell(node))
+    await node.run()
+    telling.cancel()
+
+
 def main():
     collect_early()
     node = make_node()
     unload("raft", "recovery")
-    gc.collect()
-    try:
-        asyncio.run(node.run())
-    except KeyboardInterrupt:
-        role = node.status()["role"]
-        gc.collect()
-        print("heap", role, gc.mem_alloc(), gc.mem_free())
+    unload("raft", "config")
+    asyncio.run(run(node))
 
 
 main()

@@ -6,7 +6,7 @@ Counts what MicroPython's own VfsLfs2 asks of the flash.
 import json
 import os
 
-from raft import kv, sessions
+from raft import requests, sessions
 
 COMMANDS = 1600
 SECTORS = 64
@@ -48,7 +48,7 @@ def measure(batch):
         for first in range(0, COMMANDS, batch):
             for number in range(first, first + batch):
                 key = b"key-%04d" % (number % 100)
-                log.write(sessions.command(1, number, kv.put(key, b"v" * 56)))
+                log.write(sessions.command(1, number, requests.put(key, b"v" * 56)))
             log.flush()
     os.umount("/flash")
     return {

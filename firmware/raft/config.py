@@ -1,0 +1,44 @@
+"""What `config.json` must say for a node to run."""
+
+import json
+
+from raft.core import ELECTION_MS, HEARTBEAT_MS
+
+FILE = "config.json"
+
+
+class ConfigError(Exception):
+    """The configuration can't work; the message names the key."""
+
+
+def load():
+    """The configuration in the working directory, on a board `/` (dict). Raises ConfigError."""
+    try:
+        with open(FILE) as f:
+            config = json.load(f)
+    except (OSError, ValueError) as e:
+        raise ConfigError("%s can't be read (%r): deploy this node again" % (FILE, e))
+    checked(config)
+    return config
+
+
+def checked(config):
+    """(id, cluster name, {id: its entry in `nodes`}) of a configuration."""
+    for key in ("id", "cluster", "nodes"):
+        if key not in config:
+            raise ConfigError("config.json has no '%s'" % key)
+    peers = {int(node): entry for node, entry in config["nodes"].items()}
+    if config["id"] not in peers:
+        raise ConfigError("config.json: node %d (id) is not among nodes" % config["id"])
+    for node, entry in peers.items():
+        if not 1 <= node <= 254:
+            raise ConfigError("config.json: node %d: ids are 1 to 254" % node)
+        for key in ("host", "port", "client_port"):
+            if key not in entry:
+                raise ConfigError("config.json: node %d has no '%s'" % (node, key))
+    low, high = config.get("election_ms", ELECTION_MS)
+    if not config.get("heartbeat_ms", HEARTBEAT_MS) * 2 < low <= high:
+        raise ConfigError(
+            "config.json: election_ms must be [low, high], low more than twice heartbeat_ms"
+        )
+    return config["id"], config["cluster"], peers

@@ -1,0 +1,61 @@
+"""What a client asks of the key-value store; kv.py tells the bytes. A node doesn't need it."""
+
+from hashlib import sha256
+
+from raft.kv import ABSENT, CAS, DELETE, DIGEST, GET, INLINE, KEYS, MAX_KEY, MAX_VALUE, PUT, VALUE
+
+
+def put(key, value):
+    """The command that stores `value` under `key` (bytes). Raises ValueError if too long."""
+    return bytes((PUT, len(_checked(key)))) + key + _checked_value(value)
+
+
+def delete(key):
+    return bytes((DELETE, len(_checked(key)))) + key
+
+
+def cas(key, expected, new):
+    """Store `new` if the value of `key` is `expected` (None: there is none)."""
+    if expected is None:
+        expectation = bytes((ABSENT,))
+    elif len(_checked_value(expected)) <= INLINE:
+        expectation = bytes((VALUE, len(expected))) + expected
+    else:
+        expectation = bytes((DIGEST,)) + sha256(expected).digest()
+    return bytes((CAS, len(_checked(key)))) + key + expectation + _checked_value(new)
+
+
+def get_query(key):
+    return bytes((GET,)) + _checked(key)
+
+
+def keys_query(prefix, after=b""):
+    return bytes((KEYS, len(prefix))) + prefix + after
+
+
+def get_answer(answer):
+    """The value (bytes) or None."""
+    return answer[1:] if answer[0] else None
+
+
+def keys_answer(answer):
+    """(list of keys, whether there are more)"""
+    keys = []
+    at = 1
+    while at < len(answer):
+        end = at + 1 + answer[at]
+        keys.append(bytes(answer[at + 1 : end]))
+        at = end
+    return keys, answer[0] != 0
+
+
+def _checked(key):
+    if not 1 <= len(key) <= MAX_KEY:
+        raise ValueError("a key has 1 to %d bytes, this one %d" % (MAX_KEY, len(key)))
+    return key
+
+
+def _checked_value(value):
+    if len(value) > MAX_VALUE:
+        raise ValueError("a value has at most %d bytes, this one %d" % (MAX_VALUE, len(value)))
+    return value

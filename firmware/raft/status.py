@@ -1,0 +1,47 @@
+"""What a node knows of itself. Loaded when somebody asks: a board may do without it."""
+
+from raft import interpreter
+from raft.core import ROLES
+from raft.progress import PROBE
+
+
+def status(node):
+    """The state of a `Node`, as a dict that JSON can carry."""
+    core, store = node.core, node.store
+    return {
+        "node": node.id,
+        "cluster": node.cluster,
+        "role": ROLES[core.role],
+        "term": core.term,
+        "leader": core.leader,
+        "commit": core.commit,
+        "applied": node.applied,
+        "last": core.log.last,
+        "uptime_ms": node.events.uptime(),
+        "heap_free": interpreter.free_heap(),
+        "interpreter": interpreter.NAME,
+        "version": node.VERSION,
+        "damage": store.damage,
+        "flash": {
+            "sectors": store.sectors,
+            "used": store.used_sectors(),
+            "erases": store.erases,
+            "late_erases": store.late_erases,
+            "programs": store.programs,
+            "pages": store.pages,
+            "bytes": store.bytes,
+        },
+        "udp": {
+            "received": node.endpoint.received,
+            "sent": node.endpoint.sent,
+            "dropped": node.dropped + node.service.dropped,
+            "errors": node.endpoint.errors + node.service.endpoint.errors,
+        },
+        "peers": {
+            str(peer): {
+                "match": progress.match,
+                "state": "probe" if progress.state == PROBE else "replicate",
+            }
+            for peer, progress in core.peers.items()
+        },
+    }
