@@ -13,6 +13,10 @@ from raft.node import Node
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
 
 
+async def pause():
+    await sleep_ms(RESTART_MS)
+
+
 async def start(settings, events):
     wifi = settings.get("wifi")
     if wifi:
@@ -38,7 +42,7 @@ def main():
     except Exception as e:
         print_exception(e)
         events("reset", error=repr(e))
-        asyncio.run(sleep_ms(RESTART_MS))
+        asyncio.run(pause())  # a task, for MicroPython's asyncio runs nothing else
         machine.reset()
 
 

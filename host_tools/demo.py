@@ -123,6 +123,7 @@ class Demo:
         self._writer = Writer(cluster.path)
         self._watcher = Client(cluster.path, POLL_S)
         self._statuses: dict[int, dict[str, Any]] = {}
+        self._counting = threading.Lock()
 
     def run(self) -> Result:
         """Raises DemoError if the cluster doesn't work."""
@@ -244,7 +245,8 @@ class Demo:
         if event is None:
             self._screen.say(node, f"| {line}")
         elif event.what != "stat":
-            self.result.elections += event.what == "leader"
+            with self._counting:  # each node has a thread that reads its lines
+                self.result.elections += event.what == "leader"
             facts = " ".join(f"{name}={value}" for name, value in event.facts.items())
             self._screen.say(node, f"{event.what} {facts}".rstrip())
 

@@ -12,7 +12,7 @@ from host_tools import cluster as clusters
 from host_tools.client import Client
 from host_tools.firmware import FIRMWARE
 from host_tools.micropython import interpreters
-from tests.ports import free_cluster
+from tests.clusters import free_cluster
 
 HEAP = "64k"
 COMMANDS = 1000

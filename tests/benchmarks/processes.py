@@ -19,7 +19,7 @@ from host_tools.cluster import Cluster
 from host_tools.desk import CPYTHON
 from host_tools.firmware import messages, requests, sessions
 from host_tools.processes import Processes
-from tests.ports import HOST, free_cluster
+from tests.clusters import free_cluster
 
 NODES = 5
 WRITES = 2000
@@ -68,7 +68,7 @@ class Exchange(asyncio.DatagramProtocol):
 
 async def _endpoint(port: int) -> tuple[asyncio.DatagramTransport, Exchange]:
     loop = asyncio.get_running_loop()
-    return await loop.create_datagram_endpoint(Exchange, remote_addr=(HOST, port))
+    return await loop.create_datagram_endpoint(Exchange, remote_addr=("127.0.0.1", port))
 
 
 async def _round_trips(port: int) -> float:

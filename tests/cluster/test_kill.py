@@ -14,7 +14,7 @@ from host_tools.demo import applied_commands
 from host_tools.desk import CPYTHON, FLASH_FILE, state_folder
 from host_tools.firmware import requests
 from host_tools.processes import Processes
-from tests.ports import free_cluster
+from tests.clusters import free_cluster
 
 NODES = 5
 WRITERS = 3

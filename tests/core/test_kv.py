@@ -156,7 +156,13 @@ def test_what_it_holds_is_counted_down_to_nothing() -> None:
     for _ in range(400):
         key, value = dice.pick(names), bytes(dice.below(60))
         machine.apply(
-            dice.pick((requests.put(key, value), requests.cas(key, get(machine, key), value), requests.delete(key)))
+            dice.pick(
+                (
+                    requests.put(key, value),
+                    requests.cas(key, get(machine, key), value),
+                    requests.delete(key),
+                )
+            )
         )
         held = [(k, get(machine, k) or b"") for k in keys(machine)[0]]
         assert machine.used == sum([kv.KEY_RAM_BYTES + len(k) + len(v) for k, v in held])
@@ -283,7 +289,11 @@ def test_a_malformed_query_has_no_answer() -> None:
 
 def test_no_payload_raises_and_all_replicas_agree() -> None:
     dice = Dice(2)
-    good = (requests.put(b"abc", b"1"), requests.cas(b"abc", b"1", b"2"), requests.cas(b"abc", bytes(40), b"2"))
+    good = (
+        requests.put(b"abc", b"1"),
+        requests.cas(b"abc", b"1", b"2"),
+        requests.cas(b"abc", bytes(40), b"2"),
+    )
     one, other = KeyValue(ROOM), KeyValue(ROOM)
     for i in range(2000):
         payload = bytearray(dice.pick(good) if i % 2 else dice.bytes(dice.below(12)))

@@ -201,6 +201,22 @@ def test_a_fault_of_the_flash_while_conflicting_entries_are_replaced() -> None:
     assert results >= {(1, 1, 1, 1), (1, 2)}
 
 
+def test_a_program_that_fails_while_conflicting_entries_are_replaced() -> None:
+    """canonical/raft#450, with an error of the device and the power on"""
+    node = Member(1, VOTERS, terms=(1, 1, 1, 1), term=2)
+    node.flash.failures = 1
+
+    raises(OSError, node.hear, APPEND, 2, 2, 1, 1, 0, 0, entries(2, 2, 2))
+
+    assert node.take() == []
+    node.start()
+    assert node.terms() in ([1, 1, 1, 1], [1, 2])
+    (reply,) = node.hear(APPEND, 2, 2, 1, 1, entries=entries(2, 2, 2))
+    assert (reply.kind, reply.index) == (APPEND_REPLY, 3)
+    node.start()
+    assert node.terms() == [1, 2, 2]
+
+
 def test_a_follower_whose_flash_has_lost_what_it_acknowledged_is_never_healed() -> None:
     """Its match index never falls, so the leader would ask for more than it has for ever."""
     group = Group(3)

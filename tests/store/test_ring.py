@@ -279,4 +279,4 @@ def test_an_entry_that_the_log_does_not_hold_is_not_given() -> None:
 
     for index in (-1, 0, 3):
         raises(StoreError, store.live, index, 0)
-        raises(StoreError, opened(flash).live, index)
+        raises(StoreError, opened(flash).live, index, 0)

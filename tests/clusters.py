@@ -1,0 +1,13 @@
+"""Clusters for tests that run real processes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from host_tools.cluster import STATE_KB, Cluster, on_free_ports
+
+
+def free_cluster(path: Path, nodes: int, state_kb: int = STATE_KB) -> Cluster:
+    """A cluster on ports that nobody else uses, described in the file `path`."""
+    cluster = replace(on_free_ports(path, nodes), state_kb=state_kb)
+    path.write_text(cluster.to_toml())
+    return cluster
