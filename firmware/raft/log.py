@@ -4,7 +4,7 @@ An entry is a tuple (term: int, kind: int, data: bytes); indexes start at 1. Wha
 has made durable may leave the RAM, and is read back from flash when a follower needs it.
 """
 
-from raft.store import record_bytes
+from raft.sector import record_bytes
 
 RAM_BYTES = 2048
 ENTRY_RAM_BYTES = 64  # what an entry costs in RAM beside its data: tuple, bytes object, slot

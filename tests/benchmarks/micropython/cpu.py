@@ -47,7 +47,8 @@ class Bench:
         self.node = Node(config, RamFlash(16), events=lambda what, **facts: None)
         self.node.endpoint.close()
         self.node._clients.close()
-        self.wire = self.node.endpoint = Wire()
+        self.wire = Wire()
+        self.node.endpoint = self.wire  # type: ignore[assignment]
         self.message = Message()
         self.codecs = {i: Codec(i, "bench") for i in VOTERS}
         self.us = 0
