@@ -152,6 +152,7 @@ class Core:
         """Time has gone by: do what is due."""
         self.pass_time(elapsed_ms)
         if self.role == LEADER:
+            self._elapsed = 0  # not its own; added up for weeks, it would be a long integer
             if self._since_check >= self._election_high:
                 self._check_quorum()
             if self._since_send >= self._heartbeat_ms:
@@ -159,7 +160,9 @@ class Core:
                 self._must_send = True
         elif self._elapsed >= self._timeout:
             self._campaign()
-        elif self.role != FOLLOWER and self._since_send >= self._heartbeat_ms:
+        elif self.role == FOLLOWER:
+            self._since_send = self._since_check = 0  # a leader's
+        elif self._since_send >= self._heartbeat_ms:
             self._ask()  # requests get lost; and voters that refused may have changed
 
     def due_ms(self):

@@ -51,6 +51,7 @@ class Node:
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
         self._now = self._reported = ticks_ms()
+        self._is_driving = False
         self._failure = None
         self._stopped = asyncio.Event()
         me = peers[self.id]
@@ -140,6 +141,7 @@ class Node:
         self._pass_time()
         self.service.receive(MAX_BURST)
         self._drive()
+        self._hear_peers()  # acknowledgements that came while the command was written
 
     def _take_in(self):
         self._pass_time()
@@ -158,6 +160,9 @@ class Node:
 
     def _drive(self):
         """Do what the core wants done, in the order that Ready names."""
+        if self._is_driving:
+            return  # it has failed in the middle, and the node is about to end
+        self._is_driving = True
         core = self.core
         while True:
             ready = core.ready()
@@ -184,6 +189,7 @@ class Node:
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
+        self._is_driving = False
 
     def _send(self, letters):
         for m in letters:

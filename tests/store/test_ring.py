@@ -1,7 +1,7 @@
 """Hard state, sectors and programs of the flash ring, each rule by itself."""
 
-from raft.messages import COMMAND, NOOP
-from raft.sector import BUFFER_BYTES, HEADER_BYTES, RECORD_BYTES
+from raft.messages import COMMAND, MAX_DATA, NOOP
+from raft.sector import BUFFER_BYTES, HEADER_BYTES, RECORD_BYTES, record_bytes
 from raft.store import ERASED_AHEAD, PAGE_BYTES, RESERVE, Store, StoreError, StoreFull
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
@@ -217,6 +217,24 @@ def test_room_is_what_the_reserve_leaves() -> None:
     left = SECTOR_BYTES - HEADER_BYTES - 1000 - RECORD_BYTES
     assert store.has_room(left - RECORD_BYTES - 3)
     assert not store.has_room(left - RECORD_BYTES + 1)
+
+
+def test_a_write_for_which_there_was_room_is_never_refused() -> None:
+    for seed in range(1, 20):
+        dice = Dice(seed)
+        store = new_store()[1]
+        while store.has_room(0, 1):
+            # given entries for each of which there was room behind those before it
+            entries = []
+            pending = 0
+            size = dice.below(dice.pick((50, MAX_DATA + 1)))
+            while len(entries) < 10 and store.has_room(size, 1, pending):
+                entries.append(command(len(entries), size))
+                pending += record_bytes(size)
+                size = dice.below(dice.pick((50, MAX_DATA + 1)))
+            # when they are written, then the last sector stays for terms and votes
+            store.append(False, 1, 0, store.last + 1, entries)
+            assert store.used_sectors() < SECTORS
 
 
 def test_beyond_the_last_sector_a_write_fails_and_all_before_it_is_kept() -> None:
