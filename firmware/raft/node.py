@@ -168,24 +168,29 @@ class Node:
             ready = core.ready()
             if ready is None:
                 break
-            if not (ready.save or ready.entries):
+            if self.applied < core.commit and not (ready.save or ready.entries):
                 self._apply()  # who waits for a result goes before the news of the commit
             # A leader's entries travel while it writes them itself. Its term, if new, goes
             # to flash before anybody hears of it.
-            if not ready.save:
+            if ready.early and not ready.save:
                 self._send(ready.early)
             if ready.save or ready.entries:
                 self.store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
-            if ready.save:
+            if ready.early and ready.save:
                 self._send(ready.early)
-            self._send(ready.after)
+            if ready.after:
+                self._send(ready.after)
             if ready.reads:
                 self.service.confirmed(ready.reads)
             core.advance()
+            if core.role != LEADER:
+                break  # only a leader's own write can lead to more
         if core.role != self._role or core.term != self._term or core.leader != self._leader:
             self._tell_role()
-        self._apply()
-        self.service.answer_reads()
+        if self.applied < core.commit:
+            self._apply()
+        if self.service.reads_wait:
+            self.service.answer_reads()
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
@@ -199,8 +204,6 @@ class Node:
     def _apply(self):
         core = self.core
         index = self.applied
-        if index == core.commit:
-            return
         last = min(core.commit, index + APPLY_BURST)
         while index < last:
             for term, kind, data in core.log.slice(index + 1, APPLY_BURST * 64, 0):

@@ -28,7 +28,7 @@ class Service:
         self._writes = {}  # index -> (term, client): commands in the log that wait
         self._clients = {}  # client -> index: so that a copy isn't proposed again
         self._reads = []  # (client, query): asked for, not yet confirmed
-        self._confirmed = []  # (index, client, query): wait for that index to be applied
+        self.reads_wait = []  # (index, client, query): confirmed, until that index is applied
         self.dropped = 0
 
     def receive(self, most):
@@ -74,13 +74,13 @@ class Service:
         """These (token, index) may be answered once `index` is applied."""
         for token, index in reads:
             self._reads.remove(token)
-            self._confirmed.append((index, token[0], token[1]))
+            self.reads_wait.append((index, token[0], token[1]))
 
     def answer_reads(self):
         """Answer the confirmed reads whose index is applied."""
         applied = self._node.applied
-        while self._confirmed and self._confirmed[0][0] <= applied:
-            _, client, query = self._confirmed.pop(0)
+        while self.reads_wait and self.reads_wait[0][0] <= applied:
+            _, client, query = self.reads_wait.pop(0)
             answer = self._machine.machine.query(query)
             if answer is None:
                 self._reply(client, messages.BAD)
@@ -122,7 +122,7 @@ class Service:
         token = (client, query)
         if token in self._reads:
             return  # a copy of one that waits
-        if len(self._reads) + len(self._confirmed) >= MAX_WAITING:
+        if len(self._reads) + len(self.reads_wait) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
         try:
             self._core.read(token)

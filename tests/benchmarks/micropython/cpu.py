@@ -15,7 +15,7 @@ from raft.messages import Codec, Message
 from raft.node import Node
 from tests.flash import RamFlash
 
-RUNS = 200
+RUNS = 400
 VOTERS = (1, 2, 3, 4, 5)
 NODES = {str(i): {"host": "127.0.0.1", "port": 0, "client_port": 0} for i in VOTERS}
 
@@ -44,7 +44,7 @@ class Wire:
 class Bench:
     def __init__(self):
         config = {"id": 1, "cluster": "bench", "nodes": NODES, "state_kb": 8}
-        self.node = Node(config, RamFlash(16), events=lambda what, **facts: None)
+        self.node = Node(config, RamFlash(24), events=lambda what, **facts: None)
         self.node.endpoint.close()
         self.node._clients.close()
         self.wire = Wire()
@@ -66,9 +66,9 @@ class Bench:
         self.node._drive()
 
     def timed(self, function, *args):
-        start = time.ticks_us()
+        start = time.clock()  # of this process alone
         function(*args)
-        self.us += time.ticks_diff(time.ticks_us(), start)
+        self.us += (time.clock() - start) * 1e6
 
     def mean(self):
         return self.us / RUNS
@@ -150,16 +150,13 @@ def append_follower():
 
 
 def turn_us():
-    """us per loop turn: the best of several, as everything here is free of collections."""
-    best = None
-    for _ in range(7):
-        start = time.ticks_us()
-        x = 0
-        for i in range(50000):
-            x = (x + i) & 0xFFFF
-        took = time.ticks_diff(time.ticks_us(), start) / 50000
-        best = took if best is None else min(best, took)
-    return best
+    """us per loop turn."""
+    turns = 1000000
+    start = time.clock()
+    x = 0
+    for i in range(turns):
+        x = (x + i) & 0xFFFF
+    return (time.clock() - start) * 1e6 / turns
 
 
 turn = turn_us()
