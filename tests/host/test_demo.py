@@ -62,20 +62,22 @@ def test_it_kills_the_leader_loses_nothing_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
-    process = subprocess.Popen(
+    # given a demo that hears SIGINT: where these tests run in the background, it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
         [*COMMAND, "--nodes", "3"], cwd=FIRMWARE.parent, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
-    )  # fmt: skip
-    assert process.stdout
-    for line in process.stdout:
-        if " leader " in line:
-            break
+    ) as process:  # fmt: skip
+        signal.signal(signal.SIGINT, before)
+        assert process.stdout
+        for line in process.stdout:
+            if " leader " in line:
+                break
 
-    process.send_signal(number)
-    process.stdout.read()
+        process.send_signal(number)
+        process.stdout.read()
 
-    assert process.wait(PATIENCE_S) != 0
-    process.stdout.close()
+        assert process.wait(PATIENCE_S) != 0
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == []
 

@@ -10,7 +10,7 @@ import sys
 from binascii import crc32
 
 from raft.messages import COMMAND, NOOP
-from raft.sector import HEADER_BYTES
+from raft.sector import HEADER_BYTES, RECORD_BYTES, record_bytes
 from raft.store import RESERVE, Store, StoreError
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, RamFlash
@@ -174,6 +174,48 @@ def test_entries_behind_a_lost_conflict_are_not_joined_to_those_it_replaced() ->
     assert store.damage is not None and store.damage >= 7
 
 
+def full_sector(*terms: int) -> list[tuple[int, int, bytes]]:
+    """Entries that leave no room for another record in the first sector, behind a vote."""
+    entries = commands(1, *terms, size=LARGE_BYTES)
+    left = SECTOR_BYTES - HEADER_BYTES - RECORD_BYTES
+    left -= sum(record_bytes(len(data)) for _, _, data in entries)
+    return entries + commands(len(terms) + 1, terms[-1], size=left - 2 * RECORD_BYTES)
+
+
+def test_entries_of_the_next_sector_are_not_joined_to_one_of_another_term() -> None:
+    # given a sector that ends with entry 4 of term 1 and then another entry 4, of term 2
+    first = full_sector(1, 1, 1)
+    term, kind, data = first[3]
+    flash = Flash([
+        Write(True, 1, 1, 1, first[:3]),
+        Write(False, 1, 1, 4, commands(4, 1)),
+        Write(False, 2, 2, 4, [(2, kind, data[: len(data) - 2 * RECORD_BYTES])]),
+        Write(True, 2, 2, 5, commands(5, 2)),
+    ])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[-2]
+    assert (sector, flash.programmed[-1][0]) == (0, 1)
+
+    # when the latter is lost
+    store = Store(flash.spoilt(sector, offset), NODE)
+
+    # then entry 5 of the next sector isn't put behind the former, though the index would fit
+    assert (store.last, store.last_term) == (4, 1)
+    assert store.damage == 5
+
+
+def test_an_entry_lost_at_the_end_of_a_sector_is_damage_though_only_a_vote_follows() -> None:
+    flash = Flash([Write(True, 1, 1)] + [
+        Write(False, 1, 1, i + 1, [entry]) for i, entry in enumerate(full_sector(1, 1, 1))
+    ] + [Write(True, 2, 3)])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[-2]
+    assert (sector, flash.programmed[-1][0]) == (0, 1)
+
+    store = Store(flash.spoilt(sector, offset), NODE)
+
+    assert (store.term, store.vote, store.last) == (2, 3, 3)
+    assert store.damage == 4
+
+
 def test_a_lost_sector_is_damage_and_what_lies_behind_it_is_not_believed() -> None:
     flash = Flash([Write(True, 1, 1)] + [
         Write(False, 1, 1, i, commands(i, 1, size=LARGE_BYTES)) for i in range(1, 13)
@@ -202,6 +244,16 @@ def test_the_first_sector_without_its_head_is_not_taken_for_an_empty_flash() -> 
     # then the node knows that it has lost something, and what it may have voted for
     assert store.damage == 2
     assert store.term == 3 and store.vote != 0
+
+
+def test_an_entry_lost_before_a_vote_is_damage() -> None:
+    flash = Flash([Write(True, 1, 1), Write(False, 1, 1, 1, commands(1, 1)), Write(True, 2, 3)])
+    sector, offset, _, _ = flash.programmed[1]
+
+    store = Store(flash.spoilt(sector, offset + 1), NODE)
+
+    assert (store.term, store.vote, store.last) == (2, 3, 0)
+    assert store.damage == 1
 
 
 def test_a_vote_in_a_lost_record_is_not_given_again() -> None:
