@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from host_tools.cluster import DEFAULT_FILE
+from host_tools.desk import CPYTHON
 
 TIMEOUT_S = 5.0
 
@@ -43,3 +44,11 @@ timeout_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+interpreter_option = click.option(
+    "--interpreter",
+    default=CPYTHON,
+    show_default=True,
+    metavar="NAME",
+    help="cpython, micropython, or the name of one such as micropython-i386.",
+)

@@ -11,7 +11,7 @@ import click
 from host_tools import desk, view
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.demo import Demo, DemoError, Result
-from host_tools.options import NEGATIVE, NOT_POSSIBLE, Failure
+from host_tools.options import NEGATIVE, NOT_POSSIBLE, Failure, interpreter_option
 from host_tools.screens import Lines, Terminal
 
 NODES = 5
@@ -28,13 +28,7 @@ MAX_SECONDS = 1800.0  # of steady writing: then the flash log would be nearly fu
     show_default=True,
     help="How many; fewer than three can lose none.",
 )
-@click.option(
-    "--interpreter",
-    default=desk.CPYTHON,
-    show_default=True,
-    metavar="NAME",
-    help="What the nodes run under: cpython or micropython.",
-)
+@interpreter_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0, MAX_SECONDS),

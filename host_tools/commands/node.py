@@ -5,19 +5,13 @@ from pathlib import Path
 import click
 
 from host_tools import cluster, desk
-from host_tools.options import NOT_POSSIBLE, Failure, cluster_option
+from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, interpreter_option
 
 
 @click.command()
 @cluster_option
 @click.option("--id", "node", type=int, required=True, metavar="N", help="Which node.")
-@click.option(
-    "--interpreter",
-    default=desk.CPYTHON,
-    show_default=True,
-    metavar="NAME",
-    help="cpython, micropython, or the name of one such as micropython-i386.",
-)
+@interpreter_option
 @click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),

@@ -225,7 +225,7 @@ def test_a_write_for_which_there_was_room_is_never_refused() -> None:
         store = new_store()[1]
         while store.has_room(0, 1):
             # given entries for each of which there was room behind those before it
-            entries = []
+            entries: list[tuple[int, int, bytes]] = []
             pending = 0
             size = dice.below(dice.pick((50, MAX_DATA + 1)))
             while len(entries) < 10 and store.has_room(size, 1, pending):
