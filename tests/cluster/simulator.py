@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 import raft.node
 from raft.core import LEADER
-from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message
+from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
 from raft.node import Node
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
 from tests.cluster.invariants import (
@@ -54,6 +54,7 @@ class Plan:
         self.sectors = 128
         self.uncommitted_bytes = pick((1000, 8192))
         self.mailbox = pick((MAILBOX, 100))
+        self.joins_datagrams = dice.one_in(2)  # as MicroPython does (raft/udp.py)
         self.election_ms = pick(([150, 300], [150, 300], [110, 500]))
         self.loss = pick((0, 0, 10, 50, 200))  # per mille of the datagrams
         self.doubled = pick((0, 0, 20, 200))
@@ -122,20 +123,37 @@ class Socket:
 
     received = sent = errors = 0
 
-    def __init__(self, board: Board, address: tuple[int, int], buffer_bytes: int = 0) -> None:
+    def __init__(
+        self, board: Board, address: tuple[int, int], buf: bytearray | bytes = b""
+    ) -> None:
         self._board = board
         self._address = address
-        self._buf = memoryview(bytearray(buffer_bytes))
+        self._buf = buf
+        self._view = memoryview(buf)
+        self._next = self._end = 0  # what of the buffer hasn't been handed out
 
     def receive(self) -> memoryview | None:
-        if not self._board.inbox:
+        if self._next == self._end and not self._read():
             return None
-        datagram = self._board.inbox.pop(0)
-        self._buf[: len(datagram)] = datagram  # over the one before, as the real one does
-        return self._buf[: len(datagram)]
+        at, self._next = self._next, self._end
+        if self._board.world.plan.joins_datagrams:
+            self._next = at + frame_bytes(self._buf, at, self._end)
+        return self._view[at : self._next]
 
     def is_empty(self) -> bool:
-        return True
+        return self._next == self._end
+
+    def _read(self) -> bool:
+        """The next datagram, or as many as MicroPython's `readinto` would join and cut off."""
+        self._next = self._end = 0
+        inbox = self._board.inbox
+        while inbox and self._end < len(self._buf):
+            datagram = inbox.pop(0)[: len(self._buf) - self._end]
+            self._view[self._end : self._end + len(datagram)] = datagram
+            self._end += len(datagram)
+            if not self._board.world.plan.joins_datagrams:
+                break
+        return self._end > 0
 
     def receive_from(self, most: int) -> tuple[bytes, tuple[int, int]] | None:
         return self._board.requests.pop(0) if self._board.requests else None
