@@ -15,6 +15,8 @@ from raft.messages import Codec, Message
 from raft.node import Node
 from tests.flash import RamFlash
 
+clock = time.clock  # type: ignore[attr-defined]  # s of processor time
+
 RUNS = 400
 VOTERS = (1, 2, 3, 4, 5)
 NODES = {str(i): {"host": "127.0.0.1", "port": 0, "client_port": 0} for i in VOTERS}
@@ -66,9 +68,9 @@ class Bench:
         self.node._drive()
 
     def timed(self, function, *args):
-        start = time.clock()  # of this process alone
+        start = clock()  # of this process alone
         function(*args)
-        self.us += (time.clock() - start) * 1e6
+        self.us += (clock() - start) * 1e6
 
     def mean(self):
         return self.us / RUNS
@@ -152,11 +154,11 @@ def append_follower():
 def turn_us():
     """us per loop turn."""
     turns = 1000000
-    start = time.clock()
+    start = clock()
     x = 0
     for i in range(turns):
         x = (x + i) & 0xFFFF
-    return (time.clock() - start) * 1e6 / turns
+    return (clock() - start) * 1e6 / turns
 
 
 turn = turn_us()
