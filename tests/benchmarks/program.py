@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.program FILE
 
-Run as many at one time as there are nodes: they share a disk, as the nodes do.
+Run as many at one time as there are nodes: all program at the same moments, as the nodes of a
+cluster do that share a disk.
 """
 
 import statistics
@@ -14,7 +15,7 @@ from pathlib import Path
 from host_tools.desktop.flash import Flash
 
 PROGRAMS = 500
-PAUSE_S = 0.0005  # about what a node does between two of them
+PERIOD_S = 0.002  # the moments are the multiples of it
 
 
 def main(path: Path) -> None:
@@ -22,7 +23,7 @@ def main(path: Path) -> None:
     times = []
     with closing(Flash(str(path))) as flash:
         for i in range(PROGRAMS):
-            time.sleep(PAUSE_S)
+            time.sleep(PERIOD_S - time.time() % PERIOD_S)
             start = time.perf_counter()
             flash.writeblocks(i // 40, bytes(92), i % 40 * 100)
             times.append(time.perf_counter() - start)
