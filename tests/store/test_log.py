@@ -4,7 +4,7 @@ import sys
 
 from raft.log import ENTRY_RAM_BYTES, Log
 from raft.messages import COMMAND, ENTRIES_BYTES, ENTRY_HEADER_BYTES
-from raft.store import Store
+from raft.store import RESERVE, Store
 from tests.dice import Dice
 from tests.flash import RamFlash
 from tests.store.model import NODE, opened
@@ -41,6 +41,7 @@ class Walk:
         index = self.dice.draw(self.commit + 1, len(self.model))
         self.log.truncate(index)
         del self.model[index - 1 :]
+        assert self.log.last_term == (self.model[-1][0] if self.model else 0)
         self.term += 1
         self.append()  # the entry that it conflicted with
 
@@ -69,9 +70,9 @@ class Walk:
         kept = self.log.last + 1 - self.log._first
         entries = self.model[len(self.model) - kept :]
         assert self.log._entries == entries
-        uncommitted = len(self.model) - self.commit
-        if kept > uncommitted:
-            used = sum(ENTRY_RAM_BYTES + len(entry[2]) for entry in entries)
+        used = sum(ENTRY_RAM_BYTES + len(entry[2]) for entry in entries)
+        assert self.log._used == used
+        if kept > len(self.model) - self.commit:  # those that aren't committed may be more
             assert used <= RAM_BYTES
 
     def check(self) -> None:
@@ -157,6 +158,37 @@ def test_entries_that_left_the_ram_are_read_back_from_flash() -> None:
 
     # then each of them is still there
     assert [log.entry(i) for i in range(1, 501)] == entries
+
+
+def test_no_more_entries_leave_the_ram_than_have_to() -> None:
+    store = Store(RamFlash(SECTORS), NODE)
+    log = Log(store, RAM_BYTES)
+    size = ENTRY_RAM_BYTES + 40
+    for index in range(1, 101):
+        log.append((1, COMMAND, bytes(40)))
+        store.append(False, 0, 0, index, log.unstable())
+        log.stable(index)
+        if log._first > 1:
+            assert (log.last + 2 - log._first) * size > RAM_BYTES * 3 // 4
+
+
+def test_what_waits_to_be_written_counts_as_written_when_room_is_asked_for() -> None:
+    # given a flash of which commands may use two sectors
+    store = Store(RamFlash(RESERVE + 2), NODE)
+    log = Log(store, RAM_BYTES)
+    entry = (1, COMMAND, bytes(1000))
+
+    # when entries are appended while there is room, and not yet written
+    while log.has_room(1000, RESERVE):
+        log.append(entry)
+        assert log.last < 10
+
+    # then all of them fit; and being written once, they aren't counted twice
+    store.append(False, 1, 0, 1, log.unstable())
+    log.stable(0)
+    assert store.used_sectors() <= 2
+    assert log.has_room(1000, RESERVE) == store.has_room(1000, RESERVE)
+    assert log.has_room(1000, 1)
 
 
 def test_uncommitted_entries_stay_in_ram() -> None:
