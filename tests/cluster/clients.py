@@ -71,10 +71,12 @@ class Client:
         self._request += 1
         self._told = self.world.watch.told
         self._key = dice.pick(KEYS)
+        if dice.one_in(4):  # a leader that was deposed must be asked, too
+            self._node = dice.pick(self.world.plan.voters)
         if not self._session:
             self._what = _OPEN
             self._payload = sessions.OPEN
-        elif dice.one_in(3):
+        elif dice.below(10) < self.world.plan.reads:
             self._what = _READ
             self._payload = requests.get_query(self._key)
         else:

@@ -88,6 +88,8 @@ class Watch:
         self.votes: dict[tuple[int, int], int] = {}  # (node, term) -> candidate
         self.acknowledged: dict[tuple[int, int], int] = {}  # (node, term) -> index
         self.rounds: dict[int, int] = {}  # term -> the latest round its leader has sent
+        self.answered: dict[tuple[int, int], int] = {}  # (node, term) -> when it last did
+        self.ticks = 0  # orders reads and answers
         self.contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}  # see `Life.appends`
         self.committed: list[tuple[int, int, bytes]] = []
         self.committed_in: list[int] = []  # the term of the leader that committed it
@@ -99,6 +101,10 @@ class Watch:
         self.positions: dict[bytes, int] = {}  # header of a command -> index of its first copy
         self.told = 0  # index up to which clients know the state
         self.happened: dict[str, int] = {}  # how often, of what is worth counting
+
+    def tick(self) -> int:
+        self.ticks += 1
+        return self.ticks
 
     def count(self, what: str) -> None:
         self.happened[what] = self.happened.get(what, 0) + 1
@@ -192,14 +198,35 @@ class Life:
         self.led = 0  # the term it was last seen to lead
         self.machine = node.machine.machine
         node.store.life = node.core.log.life = self.machine.life = self
-        self._step = self.core.step
-        self.core.step = self._watched_step
+        # token -> how many entries were committed when it was asked for, and when that was
+        self.reads: dict[object, tuple[int, int]] = {}
+        self._step, self.core.step = self.core.step, self._watched_step
+        self._read, self.core.read = self.core.read, self._watched_read
+        self._confirmed, node.service.confirmed = node.service.confirmed, self._watched_confirmed
         watch.lives.append(self)
 
     def _watched_step(self, m: Message) -> None:
         # A node takes in several messages before it is driven: look in between.
         self._step(m)
         self.look()
+
+    def _watched_read(self, token: object) -> None:
+        self._read(token)
+        self.reads[token] = (len(self.watch.committed), self.watch.tick())
+
+    def _watched_confirmed(self, reads: list[tuple[object, int]]) -> None:
+        # Stricter than what clients can see, who may not have asked in just that moment.
+        core, watch = self.core, self.watch
+        for token, index in reads:
+            committed, begun = self.reads[token]
+            if index < committed:
+                raise Violation("node %d confirms a read of a past state" % core.node)
+            support = 1  # its own
+            for voter in watch.voters:
+                support += watch.answered.get((voter, self.led), 0) > begun
+            if support * 2 <= len(watch.voters):
+                raise Violation("node %d confirms a read without a majority" % core.node)
+        self._confirmed(reads)
 
     def end(self) -> None:
         self.watch.count("crashes")
@@ -360,6 +387,7 @@ class Life:
         # Or else a round sent later could pass for answered, and with it a read.
         if m.ctx > self.watch.rounds.get(m.term, 0):
             raise Violation("node %d answers a round that wasn't sent in term %d" % (m.src, m.term))
+        self.watch.answered[m.src, m.term] = self.watch.tick()
         if m.kind == APPEND_REPLY:
             self._acknowledges(m)
 

@@ -49,6 +49,7 @@ class Plan:
         pick = dice.pick
         self.voters = list(range(1, pick((1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)) + 1))
         self.clients = pick((1, 2, 3, 8))
+        self.reads = pick((2, 3, 8))  # of ten requests
         self.value_bytes = pick((1, 40, 700))
         self.ram_bytes = pick((600, 4096))  # of a node's log
         self.sectors = 128
@@ -58,10 +59,10 @@ class Plan:
         self.election_ms = pick(([150, 300], [150, 300], [110, 500]))
         self.loss = pick((0, 0, 10, 50, 200))  # per mille of the datagrams
         self.doubled = pick((0, 0, 20, 200))
-        self.late = pick((0, 0, 20, 100))
+        self.late = pick((0, 0, 50, 300))
         self.garbled = pick((0, 0, 20))
         self.delay_us = pick(((200, 900), (1000, 10_000), (5000, 30_000), (100, 60_000)))
-        self.late_us = (50_000, 800_000)
+        self.late_us = (50_000, 1_500_000)
         self.fault_ms = pick((100, 300, 1000))  # between two faults, about
         faults = [name for name in World.FAULTS if not dice.one_in(3)]
         self.faults = faults or ["restore"]
@@ -366,6 +367,8 @@ class World:
     def send(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
         if len(data) > MAX_DATAGRAM:
             raise Violation("a datagram of %d bytes" % len(data))
+        if sender[1] == PEERS and (sender[0], to[0]) in self.cut:
+            return  # what is under way already does arrive
         link = (sender[0] * HOSTS + to[0]) * 4 + sender[1]
         dice = self._links.get(link)
         if dice is None:
@@ -385,7 +388,7 @@ class World:
             self.clients[to[0] - 1 - len(self.boards)].hear(data)
             return
         board = self.boards[to[0] - 1]
-        if not board.node or sender[1] == PEERS and (sender[0], to[0]) in self.cut:
+        if not board.node:
             return
         if self.trace and to[1] == PEERS:
             self.note("%s", describe(data))

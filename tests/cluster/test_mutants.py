@@ -10,7 +10,7 @@ from tests.cluster import simulator
 from tests.cluster.invariants import Violation, WatchedStore
 from tests.store.model import Write
 
-SEEDS = 200  # at most; most mistakes show in one of the first five
+SEEDS = 600  # at most; most mistakes show in one of the first five
 STEPS = 3000
 
 
@@ -97,6 +97,15 @@ class ReadBeforeAnEntryOfItsTerm(Core):
         self._must_send = True
 
 
+class LateAnswersConfirmReads(Core):
+    """etcd-io/etcd#20418."""
+
+    def _handle_append_reply(self, m: Message) -> None:
+        self.peers[m.src].round = self._round
+        self._confirm_reads()
+        super()._handle_append_reply(m)
+
+
 class AnswerToAnEarlierTermCountsAsARound(Core):
     """An ex-leader's late heartbeat, answered in the term that it leads by now."""
 
@@ -161,6 +170,7 @@ MUTANTS = [
     ("Core", CommitBeyondWhatMatches),
     ("Core", ReadWithoutAsking),
     ("Core", ReadBeforeAnEntryOfItsTerm),
+    ("Core", LateAnswersConfirmReads),
     ("Core", AnswerToAnEarlierTermCountsAsARound),
     ("Core", SilentToEarlierTerms),
     ("Core", RejectionsIgnored),

@@ -140,6 +140,22 @@ def check_repair(flash: Flash, spoilt: RamFlash, store: Store) -> None:
     model.found(opened(spoilt))
 
 
+def test_what_stands_behind_a_broken_record_of_the_last_program_is_no_later_program() -> None:
+    for size in range(40):
+        # given a last program of two records, the second of which begins anywhere
+        last = Write(False, 1, 1, 2, [(1, COMMAND, bytes(size)), (1, COMMAND, bytes(size))])
+        flash = Flash([Write(True, 1, 1, 1, commands(1, 1)), last])
+        assert not opened(flash).torn
+        sector, offset, _, _ = flash.programmed[-1]
+
+        # when the first of them is broken
+        store = Store(flash.spoilt(sector, offset + 5), NODE)
+
+        # then both are dropped as torn
+        assert store.torn and store.damage is None
+        assert contents(store) == commands(1, 1)
+
+
 def test_a_bit_turned_where_nothing_was_programmed_does_no_harm() -> None:
     flash = random_log()
     used = {sector: 0 for sector in range(SECTORS)}
@@ -200,6 +216,25 @@ def test_entries_of_the_next_sector_are_not_joined_to_one_of_another_term() -> N
 
     # then entry 5 of the next sector isn't put behind the former, though the index would fit
     assert (store.last, store.last_term) == (4, 1)
+    assert store.damage == 5
+
+
+def test_a_conflict_lost_at_the_end_of_a_sector_is_damage_though_only_a_vote_follows() -> None:
+    # given a sector that ends with an entry 3 of term 2, in place of 3 and 4 of term 1
+    first = full_sector(1, 1, 1)
+    _, kind, data = first[3]
+    flash = Flash([
+        Write(True, 1, 1, 1, first[:3]),
+        Write(False, 1, 1, 4, commands(4, 1)),
+        Write(False, 2, 2, 3, [(2, kind, data[: len(data) - 2 * RECORD_BYTES])]),
+        Write(True, 2, 2),
+    ])  # fmt: skip
+    sector, offset, _, _ = flash.programmed[-2]
+    assert (sector, flash.programmed[-1][0]) == (0, 1)
+
+    # when that is lost, then 3 and 4 of term 1 aren't taken for the whole log
+    store = Store(flash.spoilt(sector, offset), NODE)
+
     assert store.damage == 5
 
 
