@@ -36,11 +36,10 @@ OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key befo
 
 _PROBLEMS = {
     messages.BUSY: "too many commands wait for commit",
-    messages.LOG_FULL: "the leader's flash log is full",
     messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
     messages.BAD: "the leader doesn't understand the request; it may run another version",
 }
-_HOPELESS = (messages.LOG_FULL, messages.STATE_FULL, messages.BAD)
+_HOPELESS = (messages.STATE_FULL, messages.BAD)
 
 
 class ClusterError(Exception):

@@ -31,9 +31,10 @@ heartbeat_ms = {heartbeat_ms}
 election_ms = [{election_ms[0]}, {election_ms[1]}]
 
 # Nodes on this machine only: the size of a new node's flash log, and of its keys and values.
+# With `slow_flash = true`, flash takes its time as a board's does, and a kill is a power cut.
 [desk]
 flash_kb = {flash_kb}
-state_kb = {state_kb}
+state_kb = {state_kb}{slow_flash}
 
 # One of these per node: the id is from 1 to 254; nodes talk to each other at `port`, and
 # clients to them at `client_port`, both by UDP.
@@ -63,7 +64,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Cluster:
-    """path: of its file. The sizes (KB) are those of nodes on a desk."""
+    """path: of its file. The sizes (KB) and `slow_flash` are those of nodes on a desk."""
 
     path: Path
     name: str
@@ -72,6 +73,7 @@ class Cluster:
     election_ms: tuple[int, int] = ELECTION_MS
     flash_kb: int = FLASH_KB
     state_kb: int = STATE_KB
+    slow_flash: bool = False
 
     @property
     def majority(self) -> int:
@@ -79,7 +81,7 @@ class Cluster:
 
     def config(self, node: int) -> dict[str, Any]:
         """What that node's `config.json` holds on a desk (firmware/main.py)."""
-        return {
+        config: dict[str, Any] = {
             "id": node,
             "cluster": self.name,
             "nodes": {
@@ -90,6 +92,9 @@ class Cluster:
             "election_ms": list(self.election_ms),
             "state_kb": self.state_kb,
         }
+        if self.slow_flash:
+            config["desk"] = {"slow_flash": True}
+        return config
 
     def to_toml(self) -> str:
         """The text of its file."""
@@ -99,6 +104,7 @@ class Cluster:
             election_ms=self.election_ms,
             flash_kb=self.flash_kb,
             state_kb=self.state_kb,
+            slow_flash="\nslow_flash = true" if self.slow_flash else "",
         )
         return text + "".join(NODE.format(**vars(m)) for m in self.nodes.values())
 
@@ -143,7 +149,7 @@ def _cluster(path: Path, root: "_Table") -> Cluster:
     cluster = root.table("cluster")
     cluster.known("name", "heartbeat_ms", "election_ms")
     desk = root.table("desk", {})
-    desk.known("flash_kb", "state_kb")
+    desk.known("flash_kb", "state_kb", "slow_flash")
     heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
     flash_kb = desk.number("flash_kb", MIN_FLASH_KB, 1 << 20, FLASH_KB)
     if flash_kb % BLOCK_KB:
@@ -156,6 +162,7 @@ def _cluster(path: Path, root: "_Table") -> Cluster:
         _election_ms(cluster, heartbeat_ms),
         flash_kb,
         desk.number("state_kb", 1, 1 << 20, STATE_KB),
+        desk.flag("slow_flash"),
     )
 
 
@@ -231,4 +238,10 @@ class _Table:
             self.fail(key, f"is missing: set it to a number from {low} to {high}")
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             self.fail(key, f"is {value!r}, and must be a number from {low} to {high}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            self.fail(key, f"is {value!r}, and must be true or false")
         return value

@@ -15,6 +15,8 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    DOUBT_REJECT,
+    DOUBT_REPLY,
     ENTRIES_BYTES,
     ENTRY_HEADER_BYTES,
     MAX_DATA,
@@ -22,13 +24,17 @@ from raft.messages import (
     PRE_VOTE,
     PRE_VOTE_REPLY,
     RESCUE,
+    SNAPSHOT,
+    SNAPSHOT_REPLY,
+    TRUST,
     VOTE,
     VOTE_REPLY,
     Message,
 )
 from raft.progress import REPLICATE, Progress
+from raft.progress import SNAPSHOT as SENDING_SNAPSHOT
 from raft.sessions import has_session, same_command
-from raft.store import RESERVE
+from raft.store import RESERVE, Compacted
 
 FOLLOWER = 0
 PRE_CANDIDATE = 1
@@ -56,21 +62,20 @@ class NotLeader(Refused):
 
 
 class Busy(Refused):
-    """Too many bytes wait for commit."""
+    """Too many bytes wait for commit, or for room in the flash."""
 
 
 class TooLong(Refused):
     """The data don't fit into an entry."""
 
 
-class LogFull(Refused):
-    """The flash log has no room left."""
-
-
 class Ready:
     """What the driver has to do, in this order. Reused by the core.
 
-    save: whether `term` and `vote` have changed and must be durable
+    save: whether `term`, `vote` or `doubt` has changed and must be durable; they go first
+    chunks: of a snapshot that comes, to make durable: (store.Snapshot, offset, data)
+    installed: that snapshot if it is whole by them, or None; keeps: whether the log goes on
+        behind it, or begins anew there
     first, entries: entries to make durable, the first at index `first`; what the store
         holds from there on is replaced
     early: messages that may leave before all that is durable (if not `save`)
@@ -83,6 +88,10 @@ class Ready:
         self.save = False
         self.term = 0
         self.vote = NOBODY
+        self.doubt = 0
+        self.chunks = ()
+        self.installed = None
+        self.keeps = True
         self.first = 0
         self.entries = ()
         self.early = []
@@ -96,8 +105,9 @@ class Core:
 
     node: its id (1..254). voters: the ids of all voters. log: a `Log`. term, vote: as they
     are durable. draw(low, high): a random int, both ends included. doubt: an index up to
-    which the node may have held entries that its flash has lost; it doesn't vote or stand
-    until its log reaches there again.
+    which the node may have acknowledged entries that its flash has lost, as it is durable. Until
+    it knows of a commit that reaches there, or all others vouch for it, it doesn't vote or
+    stand, and its answers don't count.
     """
 
     def __init__(
@@ -111,7 +121,8 @@ class Core:
         self.vote = vote
         self.role = FOLLOWER
         self.leader = NOBODY
-        self.commit = 0
+        self.commit = log.snapshot.index
+        self.doubt = doubt
         self.peers = {}  # leader: node id -> Progress
         self.alarm = None  # (peer, its commit index): it claims what can't be
         self._others = tuple(v for v in self.members.voters if v != node)
@@ -119,9 +130,11 @@ class Core:
         self._heartbeat_ms = heartbeat_ms
         self._election_low, self._election_high = election_ms
         self._uncommitted_bytes = uncommitted_bytes
-        self._doubt = doubt if log.last < doubt else 0
         self._saved_term = term
         self._saved_vote = vote
+        self._saved_doubt = doubt
+        if self.commit >= doubt:
+            self.doubt = 0
         self._ready = Ready()
         self._pool = []  # messages to reuse
         self._elapsed = 0  # ms since a leader was heard, a vote given or an election begun
@@ -177,7 +190,7 @@ class Core:
     def propose(self, kind, data):
         """Append an entry to the leader's log; returns its index.
 
-        Raises NotLeader, TooLong, Busy or LogFull; then the proposal has no effect.
+        Raises NotLeader, TooLong or Busy; then the proposal has no effect.
         """
         if self.role != LEADER:
             raise NotLeader("node %d is not the leader" % self.node)
@@ -186,7 +199,7 @@ class Core:
         if self._uncommitted and self._uncommitted + len(data) > self._uncommitted_bytes:
             raise Busy("%d bytes wait for commit: try again" % self._uncommitted)
         if not self.log.has_room(len(data), RESERVE):
-            raise LogFull("the flash log is full: erase it, or use a larger partition")
+            raise Busy("the flash log is being compacted: try again")
         return self._append_own(kind, data)
 
     def read(self, token):
@@ -214,7 +227,7 @@ class Core:
             return
         if kind == APPEND or kind == COMMIT:
             self._handle_append(m)
-        elif kind == APPEND_REPLY or kind == APPEND_REJECT:
+        elif kind == APPEND_REPLY or kind == APPEND_REJECT or kind >= DOUBT_REPLY:
             if self.role == LEADER:
                 self._handle_append_reply(m)
         elif kind == PRE_VOTE:
@@ -223,6 +236,12 @@ class Core:
             self._handle_vote(m)
         elif kind == RESCUE:
             self._handle_rescue(m)
+        elif kind == SNAPSHOT:
+            self._handle_snapshot(m)
+        elif kind == SNAPSHOT_REPLY:
+            self._handle_snapshot_reply(m)
+        elif kind == TRUST:
+            self._handle_trust(m)
         else:
             self._handle_vote_reply(m)
 
@@ -231,15 +250,22 @@ class Core:
         if self.role == LEADER:
             self._send_round()
         r = self._ready
-        r.save = self.term != self._saved_term or self.vote != self._saved_vote
+        r.save = (
+            self.term != self._saved_term or self.vote != self._saved_vote
+            or self.doubt != self._saved_doubt
+        )  # fmt: skip
         log = self.log
         if not (
             r.save or log.durable < log.last or r.early or r.after
-            or r.reads or r.commit != self.commit
+            or r.reads or r.commit != self.commit or log.chunks
         ):  # fmt: skip
             return None
         r.term = self.term
         r.vote = self.vote
+        r.doubt = self.doubt
+        r.chunks = log.chunks
+        r.installed = log.installed
+        r.keeps = log.keeps
         r.first = log.durable + 1
         r.entries = log.unstable() if log.durable < log.last else ()
         r.commit = self.commit
@@ -250,17 +276,17 @@ class Core:
         r = self._ready
         self._saved_term = r.term
         self._saved_vote = r.vote
+        self._saved_doubt = r.doubt
         for messages in (r.early, r.after):
             for m in messages:
                 m.entries = ()
+                m.data = b""
                 self._pool.append(m)
             messages.clear()
         r.reads.clear()
-        if r.entries:
+        if r.entries or r.chunks:
             r.entries = ()
             self.log.stable(self.commit)
-            if self.log.last >= self._doubt:
-                self._doubt = 0
             if self.role == LEADER:
                 self._advance_commit()
 
@@ -285,7 +311,7 @@ class Core:
         self.leader = leader
 
     def _is_trusted(self):
-        return self.node in self.members.voters and not self._doubt
+        return self.node in self.members.voters and not self.doubt
 
     def _campaign(self):
         # First only ask whether it would be elected (dissertation 9.6): a node that was cut
@@ -408,30 +434,37 @@ class Core:
     def _answer_old(self, m):
         # A leader or candidate of an older term learns of the newer one from the answer, or
         # else a node whose term has run ahead could never be led again (etcd#8501).
-        if m.kind in (APPEND, COMMIT):
+        if m.kind in (APPEND, COMMIT, SNAPSHOT):
             # Answers no round: the asker may lead this term by now, and count its rounds anew.
-            self._new(self._ready.after, APPEND_REJECT, m.src)
+            self._reject(m)
         elif m.kind == PRE_VOTE:
             self._new(self._ready.after, PRE_VOTE_REPLY, m.src)
         elif m.kind == VOTE:
             self._new(self._ready.after, VOTE_REPLY, m.src)
 
-    def _handle_append(self, m):
+    def _hears_from_leader(self, m):
+        """Follow the leader that has sent `m`; False if that can't be."""
         if self.role == LEADER:
             self.alarm = (m.src, m.commit)  # two leaders in one term
-            return
+            return False
         if self.role != FOLLOWER or self.leader != m.src:
             self._follow(m.term, m.src)
             self._gave_way = False
         self._elapsed = 0
+        return True
+
+    def _handle_append(self, m):
+        if not self._hears_from_leader(m):
+            return
         log = self.log
         if m.index < self.commit:
             # Old news: all up to the commit index is known to match.
             self._accept(m, self.commit)
             return
         if not log.matches(m.index, m.log_term):
-            reply = self._new(self._ready.after, APPEND_REJECT, m.src)
-            reply.index = log.conflict(m.index, m.log_term)
+            reply = self._reject(m)
+            # Up to the commit index all is known to match.
+            reply.index = max(self.commit, log.conflict(m.index, m.log_term))
             reply.log_term = log.term(reply.index)
             reply.ctx = m.ctx
             return
@@ -449,16 +482,67 @@ class Core:
                 log.append(entry)
             last_new = index
         if m.commit > self.commit and last_new > self.commit:
-            self.commit = min(m.commit, last_new)
+            self._know_commit(min(m.commit, last_new))
         # An answer that there was no room at all would only bring the same again, at once.
         if last_new > m.index or not m.entries:
             self._accept(m, last_new)
 
+    def _reject(self, m):
+        kind = DOUBT_REJECT if self.doubt else APPEND_REJECT
+        return self._new(self._ready.after, kind, m.src)
+
+    def _know_commit(self, index):
+        self.commit = index
+        # A leader that has had so much committed without a node in doubt holds all that it may
+        # ever have acknowledged.
+        if index >= self.doubt:
+            self.doubt = 0
+
     def _accept(self, m, index):
-        if m.kind == APPEND:
-            reply = self._new(self._ready.after, APPEND_REPLY, m.src)
+        if m.kind != COMMIT:
+            kind = DOUBT_REPLY if self.doubt else APPEND_REPLY
+            reply = self._new(self._ready.after, kind, m.src)
             reply.index = index
             reply.ctx = m.ctx
+
+    def _handle_snapshot(self, m):
+        """InstallSnapshot (section 7), piece by piece in order."""
+        if not self._hears_from_leader(m):
+            return
+        if m.index <= self.commit:
+            self._accept(m, self.commit)
+            return
+        log = self.log
+        coming = log.coming
+        if coming is None or (
+            coming.index != m.index or coming.term != m.log_term
+            or coming.size != m.size or coming.crc != m.crc
+        ):  # fmt: skip
+            coming = None
+            if m.offset == 0:
+                log.begin_snapshot(m.index, m.log_term, m.size, m.crc)
+                coming = log.coming
+        if coming and m.offset == coming.next:
+            if not log.has_room(len(m.data), FOLLOWER_RESERVE):
+                return
+            if not log.add_to_snapshot(m.data):
+                coming = None  # from the beginning once more
+            elif log.installed:
+                self._know_commit(m.index)
+                self._accept(m, m.index)
+                return
+        reply = self._new(self._ready.after, SNAPSHOT_REPLY, m.src)
+        reply.index = m.index
+        reply.log_term = coming.next if coming else 0
+        reply.ctx = m.ctx
+
+    def _handle_trust(self, m):
+        # All other voters are in this term, so it can't have voted or acknowledged anything in
+        # a later one; and what it may have acknowledged before, it holds by now.
+        if self.doubt and m.src == self.leader and m.index <= self.log.durable:
+            self.doubt = 0
+            if self.vote == NOBODY:
+                self.vote = m.src
 
     def _rescue(self, index):
         """Hand the commands from `index` on, which are about to be dropped, to the leader.
@@ -479,21 +563,48 @@ class Core:
         peer = self.peers.get(m.src)
         if peer is None or m.ctx > self._round:
             return
-        peer.heard = True
-        if m.ctx > peer.round:
-            peer.round = m.ctx
-            if self._reads:
-                self._confirm_reads()
+        if m.kind >= DOUBT_REPLY:
+            peer.doubted(self._round, self.log.last)
+        elif not peer.trusted(m.ctx):
+            return
+        else:
+            peer.heard = True
+            if m.ctx > peer.round:
+                peer.round = m.ctx
+                if self._reads:
+                    self._confirm_reads()
         if not self._learn_commit(m.src, m.commit) or m.index > self.log.last:
             return  # it claims what can't be: nothing else that it says counts either
-        if m.kind == APPEND_REJECT:
-            if m.ctx > peer.floor:
-                agreed = self.log.conflict(m.index, m.log_term)
+        if m.kind == APPEND_REJECT or m.kind == DOUBT_REJECT:
+            agreed = self.log.conflict(m.index, m.log_term)
+            if peer.state == SENDING_SNAPSHOT and agreed < 0:
+                peer.answers()
+            elif m.ctx > peer.floor:
                 peer.rejected(agreed + 1, self._round)
-        elif peer.accepted(m.index):
-            self._advance_commit()
+        else:
+            if peer.accepted(m.index) and not peer.doubts:
+                self._advance_commit()
+            if peer.doubts:
+                self._vouch(peer, m)
         if peer.next <= self.log.last:
             self._more = True
+
+    def _handle_snapshot_reply(self, m):
+        peer = self.peers.get(m.src) if self.role == LEADER else None
+        if peer is None or peer.state != SENDING_SNAPSHOT or m.ctx > self._round:
+            return
+        if m.index == peer.snapshot.index and m.log_term <= peer.snapshot.size:
+            peer.holds(m.log_term, m.ctx)
+            self._more = True
+
+    def _vouch(self, peer, m):
+        """A node in doubt holds `m.index`: trust it once all others have been heard since."""
+        if m.index < peer.doubt_last:
+            return
+        for other in self._others:
+            if other != m.src and self._answered(other) <= peer.doubt_round:
+                return
+        self._new(self._ready.after, TRUST, m.src).index = peer.doubt_last
 
     def _learn_commit(self, src, commit):
         """Take over a commit index that another node knows. Returns whether it can be true."""
@@ -533,10 +644,16 @@ class Core:
         return self.log.last
 
     def _match(self, node):
-        return self.log.durable if node == self.node else self.peers[node].match
+        if node == self.node:
+            return self.log.durable
+        peer = self.peers[node]
+        return 0 if peer.doubts else peer.match
 
     def _answered(self, node):
-        return self._round if node == self.node else self.peers[node].round
+        if node == self.node:
+            return self._round
+        peer = self.peers[node]
+        return 0 if peer.doubts else peer.round
 
     def _advance_commit(self):
         agreed = self.members.agreed(self._match)
@@ -574,11 +691,11 @@ class Core:
         used = False
         for peer in self._others:  # not `peers`: a dictionary's order is the interpreter's
             progress = self.peers[peer]
-            sent = self._send_entries(peer, progress, number)
-            if not sent and (must or self._news):
-                if must or progress.state == REPLICATE:
-                    self._append_to(peer, progress, APPEND if must else COMMIT, number)
-                    sent = True
+            try:
+                sent = self._send_to(peer, progress, number, must)
+            except Compacted:
+                progress.install(self.log.snapshot)
+                sent = self._send_to(peer, progress, number, must)
             used = used or sent
         if used:
             self._round = number
@@ -589,22 +706,62 @@ class Core:
             self._round = number
             self._confirm_reads()
 
+    def _send_to(self, peer, progress, number, must):
+        """What this peer lacks; else a heartbeat or the news. Returns whether any has left.
+
+        Raises Compacted if what it lacks has left the log.
+        """
+        if progress.state == SENDING_SNAPSHOT:
+            progress.install(self.log.snapshot)  # there may be a newer one
+            if must and self._since_send == 0:
+                progress.beat()
+            sent = self._send_pieces(peer, progress, number) and not must
+        else:
+            sent = self._send_entries(peer, progress, number)
+        if not sent and (must or self._news):
+            if must or progress.state == REPLICATE:
+                self._append_to(peer, progress, APPEND if must else COMMIT, number)
+                return True
+        return sent
+
+    def _send_pieces(self, peer, progress, number):
+        sent = False
+        snapshot = progress.snapshot
+        while progress.may_send_piece():
+            m = self._new(self._ready.early, SNAPSHOT, peer)
+            m.index = snapshot.index
+            m.log_term = snapshot.term
+            m.ctx = number
+            m.offset = progress.offset
+            m.size = snapshot.size
+            m.crc = snapshot.crc
+            m.data = self.log.store.read_snapshot(progress.offset)
+            progress.offset += len(m.data)
+            sent = True
+        return sent
+
     def _send_entries(self, peer, progress, number):
         sent = False
         while progress.next <= self.log.last and progress.may_send():
+            entries = self.log.slice(progress.next, ENTRIES_BYTES, ENTRY_HEADER_BYTES)
             m = self._append_to(peer, progress, APPEND, number)
-            m.entries = self.log.slice(progress.next, ENTRIES_BYTES, ENTRY_HEADER_BYTES)
+            m.entries = entries
             progress.sent(m.index + len(m.entries), m.entries[-1][0])
             sent = True
         return sent
 
     def _append_to(self, peer, progress, kind, number):
+        if progress.state == SENDING_SNAPSHOT:
+            prev, prev_term = progress.snapshot.index, progress.snapshot.term
+        else:
+            prev = progress.next - 1
+            if progress.prev != prev:
+                progress.prev_term = self.log.term(prev)
+                progress.prev = prev
+            prev_term = progress.prev_term
         m = self._new(self._ready.early, kind, peer)
-        m.index = progress.next - 1
-        if progress.prev != m.index:
-            progress.prev = m.index
-            progress.prev_term = self.log.term(m.index)
-        m.log_term = progress.prev_term
+        m.index = prev
+        m.log_term = prev_term
         m.ctx = number
         return m
 

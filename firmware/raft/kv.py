@@ -13,6 +13,8 @@ up to 1,024:
 Results: PUT nothing; DELETE and CAS u8 1 if they changed something, else u8 0. An unknown or
 broken command changes nothing and results in u8 255.
 
+A snapshot's chunk is one key: u8 key length, key, value.
+
 Queries, and their answers:
 
     GET     u8 1, key                              u8 0 / u8 1, value
@@ -93,6 +95,22 @@ class KeyValue:
             self.used -= len(old)
         self._values[key] = value
 
+    def snapshot(self):
+        """An iterator of chunks (bytes) that make up the contents as they are now."""
+        # Two lists of what is there already; values are never changed in place.
+        return _chunks(list(self._values.keys()), list(self._values.values()))
+
+    def reset(self):
+        """Forget everything."""
+        self._values.clear()
+        self.used = 0
+
+    def restore(self, chunk):
+        """Take in one chunk of a snapshot."""
+        end = 1 + chunk[0]
+        key = chunk[1:end]
+        self._store(key, self._values.get(key), chunk[end:])
+
     def query(self, payload):
         """Answer one query, or None if it is malformed."""
         if len(payload) < 2:
@@ -115,6 +133,11 @@ class KeyValue:
             answer.append(len(key))
             answer.extend(key)
         return bytes(answer)
+
+
+def _chunks(keys, values):
+    for i in range(len(keys)):
+        yield bytes((len(keys[i]),)) + keys[i] + values[i]
 
 
 def _parse(payload):

@@ -1,18 +1,23 @@
-"""The log as the core sees it: its newest entries in RAM, all of them in the store.
+"""The log as the core sees it: its newest entries in RAM, more of them in the store.
 
 An entry is a tuple (term: int, kind: int, data: bytes); indexes start at 1. What the store
-has made durable may leave the RAM, and is read back from flash when a follower needs it.
+has made durable may leave the RAM, and is read back from flash when a follower needs it. What
+has left the flash as well is in the snapshot, and raises Compacted here.
 """
 
 from raft.sector import record_bytes
+from raft.store import Compacted, Snapshot
 
 RAM_BYTES = 2048
 ENTRY_RAM_BYTES = 64  # what an entry costs in RAM beside its data: tuple, bytes object, slot
 
 
 class Log:
-    """`store` gives `last`, `last_term`, `live`, `terms` and `has_room` (see store.py).
+    """`store` is what it stands for, and only read here (see store.py).
 
+    coming: the snapshot that is being received, or None. chunks: what has come of one and isn't
+    durable yet: (Snapshot, offset, data). installed: the one that is whole by that, or None;
+    keeps: whether the log goes on behind it.
     ram_bytes: how much of the newest durable entries is kept in RAM, data and overhead.
     """
 
@@ -26,12 +31,35 @@ class Log:
         self._pending = 0  # bytes of records on their way to the flash
         self._first = self.last + 1  # index of _entries[0]
         self._entries = []
+        self.coming = store.coming if store.coming and store.coming.size else None
+        self.chunks = []
+        self.installed = None
+        self.keeps = True
+
+    @property
+    def snapshot(self):
+        """The newest whole snapshot (store.Snapshot); its index is 0 if there is none."""
+        return self.store.snapshot
+
+    def reaches(self, index):
+        """Whether the term of the entry at `index` is known: neither it nor what is behind it
+        has left the flash."""
+        return self.store.reaches(index)
 
     def term(self, index):
         """The term of the entry at `index`; 0 for index 0."""
         if index == self.last:
             return self.last_term
-        return self.entry(index)[0] if index else 0
+        if index >= self._first:
+            return self._entries[index - self._first][0]
+        if self.installed and index == self.installed.index:
+            return self.installed.term
+        store = self.store
+        if not store.reaches(index):
+            raise Compacted("entry %d has left the flash" % index)
+        if index == store.base:
+            return store.base_term
+        return store.live(index, 0)[0][0]
 
     def entry(self, index):
         if index >= self._first:
@@ -66,22 +94,30 @@ class Log:
     def conflict(self, index, term):
         """The highest index up to `index` whose term is at most `term`.
 
-        Both sides use it to skip whole terms while they look for the point where two logs
-        part (Raft paper, end of section 5.3; etcd's two-sided form of it).
+        -1 if that has left the flash. Both sides use it to skip whole terms while they look for
+        the point where two logs part (Raft paper, end of section 5.3; etcd's two-sided form).
         """
         index = min(index, self.last)
-        while index:
+        store = self.store
+        while store.reaches(index):
+            if self.installed and index <= self.installed.index:
+                return self.installed.index if self.installed.term <= term else -1
+            if index == store.base:
+                return index if store.base_term <= term else -1
             if index >= self._first:
                 first = self._first
                 while index >= first and self._entries[index - first][0] > term:
                     index -= 1
             else:
-                first, terms = self.store.terms(index)
+                try:
+                    first, terms = store.terms(index)
+                except Compacted:
+                    continue  # it can't be read: the log reaches less far than it seemed to
                 while index >= first and terms[index - first] > term:
                     index -= 1
             if index >= first:
                 return index
-        return 0
+        return -1
 
     def has_room(self, data_bytes, reserve):
         """Whether the flash has room for one more entry, and `reserve` sectors beside it."""
@@ -110,6 +146,40 @@ class Log:
         self.last = index - 1
         self.last_term = last_term
 
+    def begin_snapshot(self, index, term, size, crc):
+        """One begins to come; what has come of another is void."""
+        self.coming = Snapshot(index, term, size, crc)
+        self.chunks.clear()
+
+    def add_to_snapshot(self, data):
+        """The next of its bytes have come. Returns False if it is whole and not sound."""
+        coming = self.coming
+        self.chunks.append((coming, coming.next, data))
+        self._pending += record_bytes(len(data))
+        coming.take(data)
+        if coming.next < coming.size:
+            return True
+        if not coming.is_whole():
+            self.coming = None
+            self.chunks.clear()
+            return False
+        self._install(coming)
+        return True
+
+    def _install(self, snapshot):
+        """It is whole: what it stands for has no need of entries any more (figure 13)."""
+        self.coming = None
+        self.keeps = snapshot.index <= self.durable and self.matches(snapshot.index, snapshot.term)
+        self.installed = snapshot
+        if self.keeps:
+            return
+        # Entries that conflict with it, or end before it, go on with nothing.
+        self._entries.clear()
+        self._used = 0
+        self.last = self.durable = snapshot.index
+        self.last_term = snapshot.term
+        self._first = self.last + 1
+
     def unstable(self):
         """The entries that aren't durable yet; the first has the index `durable` + 1."""
         return self._entries[self.durable + 1 - self._first :]
@@ -121,6 +191,8 @@ class Log:
         """
         self.durable = self.last
         self._pending = 0
+        self.chunks.clear()
+        self.installed = None
         if self._used <= self._ram_bytes:
             return
         # Down to three quarters, so that the list is moved now and then, not at each entry.

@@ -24,6 +24,21 @@ All messages between nodes have one body of 20 bytes, and so a frame of 32 witho
     APPEND_REPLY     own        match index   0             own commit its round
     APPEND_REJECT    own        hint index    hint term     own commit its round
     RESCUE           own        0             0             own commit 0
+    SNAPSHOT         own        its index     its term      own commit round
+    SNAPSHOT_REPLY   own        its index     bytes held    own commit its round
+    TRUST            own        index         0             own commit 0
+    DOUBT_REPLY      own        match index   0             own commit its round
+    DOUBT_REJECT     own        hint index    hint term     own commit its round
+
+DOUBT_REPLY and DOUBT_REJECT are APPEND_REPLY and APPEND_REJECT of a node that can't trust its
+flash: nothing may be counted on them. TRUST tells it that it has all that it ever acknowledged
+once it holds that index. SNAPSHOT carries a piece of the leader's snapshot up to the seal:
+
+    offset  size  what
+    0       4     offset of the piece
+    4       4     bytes of the whole snapshot
+    8       4     30 bits of the CRC-32 of them
+    12      n     the piece
 
 A round is the leader's own number for what it sent at one time; an answer gives it back. A
 granted PRE_VOTE_REPLY carries the would-be term it answers, a refused one the voter's own.
@@ -60,6 +75,8 @@ EMPTY_BYTES = PEER_BYTES + seal.SEAL_BYTES  # a heartbeat, a vote request
 ENTRY_HEADER_BYTES = 7
 ENTRIES_BYTES = MAX_DATAGRAM - EMPTY_BYTES  # room for entries in one datagram
 MAX_DATA = 1200  # bytes of one entry's data
+PIECE_HEADER_BYTES = 12
+MAX_PIECE = 512  # bytes of one piece of a snapshot
 MAX_NUMBER = (1 << 30) - 1
 
 PRE_VOTE = 1
@@ -71,6 +88,11 @@ COMMIT = 6
 APPEND_REPLY = 7
 APPEND_REJECT = 8
 RESCUE = 9
+SNAPSHOT = 10
+SNAPSHOT_REPLY = 11
+TRUST = 12
+DOUBT_REPLY = 13
+DOUBT_REJECT = 14
 WRITE = 16
 READ = 17
 STATUS = 18
@@ -84,11 +106,10 @@ CONFIG = 2
 # Statuses of a REPLY
 OK = 0
 NOT_LEADER = 1  # ask the leader named in the reply; this request had no effect
-BUSY = 2  # too much is waiting for commit; this request had no effect
-LOG_FULL = 3  # the flash log is full; this request had no effect
-STATE_FULL = 4  # the state machine is full; this request had no effect
-LOST = 5  # leadership ended while the command was waiting: ask again, under the same number
-BAD = 6  # malformed; this request had no effect
+BUSY = 2  # too much waits for commit, or the flash log is being compacted; this request had no effect
+STATE_FULL = 3  # the state machine is full; this request had no effect
+LOST = 4  # leadership ended while the command was waiting: ask again, under the same number
+BAD = 5  # malformed; this request had no effect
 
 MARK = 0xA1
 _PEER = "<BBBBHHIIIII"
@@ -109,6 +130,11 @@ class Message:
         self.commit = 0
         self.ctx = 0
         self.entries = ()  # of (term: int, kind: int, data: bytes)
+        # SNAPSHOT
+        self.offset = 0
+        self.size = 0
+        self.crc = 0
+        self.data = b""
 
 
 def cluster_number(name):
@@ -154,6 +180,11 @@ class Codec:
             n += ENTRY_HEADER_BYTES
             buf[n : n + size] = data
             n += size
+        if m.kind == SNAPSHOT:
+            struct.pack_into("<III", buf, n, m.offset, m.size, m.crc)
+            n += PIECE_HEADER_BYTES
+            buf[n : n + len(m.data)] = m.data
+            n += len(m.data)
         struct.pack_into(
             _PEER, buf, 0, MARK, m.kind, self.node, m.dst, self.cluster, n + seal.SEAL_BYTES,
             m.term, m.index, m.log_term, m.commit, m.ctx,
@@ -172,7 +203,7 @@ class Codec:
         if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
             return False
         kind = buf[1]
-        if kind < PRE_VOTE or kind > RESCUE or not seal.open(buf):
+        if kind < PRE_VOTE or kind > DOUBT_REJECT or not seal.open(buf):
             return False
         cluster, size = struct.unpack_from("<HH", buf, 4)
         term, index = struct.unpack_from("<II", buf, 8)
@@ -192,7 +223,9 @@ class Codec:
         m.ctx = ctx
         if n == EMPTY_BYTES:
             m.entries = ()
-            return True
+            return kind != SNAPSHOT
+        if kind == SNAPSHOT:
+            return _piece(buf, n - seal.SEAL_BYTES, m)
         if kind != APPEND and kind != RESCUE:
             return False
         return _entries(buf, n - seal.SEAL_BYTES, m)
@@ -243,6 +276,17 @@ class Codec:
         if not seal.open(buf):
             return False
         return struct.unpack_from("<HH", buf, 4) == (self.cluster, n)
+
+
+def _piece(buf, end, m):
+    start = PEER_BYTES + PIECE_HEADER_BYTES
+    if not 0 < end - start <= MAX_PIECE:
+        return False
+    m.entries = ()
+    m.offset, m.size = struct.unpack_from("<II", buf, PEER_BYTES)
+    m.crc = struct.unpack_from("<I", buf, PEER_BYTES + 8)[0]
+    m.data = bytes(buf[start:end])
+    return m.size <= MAX_NUMBER and m.crc <= MAX_NUMBER and m.offset + len(m.data) <= m.size
 
 
 def _entries(buf, end, m):

@@ -3,6 +3,7 @@
 import asyncio
 
 from raft import interpreter, messages
+from raft.compaction import Compaction, sectors_needed
 from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core
 from raft.events import Events
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
@@ -25,31 +26,46 @@ class Node:
 
     config: as `config.json` holds it (firmware/README.md). partition: the block device of
     the flash log. machine: the state machine; by default a key-value store. events: where
-    its event lines go; by default to stdout.
+    its event lines go; by default to stdout. memory: a second place for the identity of the
+    flash, with `load() -> int` (0: none) and `save(int)`; without one, a flash that was wiped
+    or swapped isn't recognised.
     Raises ConfigError, StoreError, OSError.
     """
 
     VERSION = "0.1.0"
 
-    def __init__(self, config, partition, machine=None, events=None):
-        from raft.config import checked  # here: a board may unload it then (firmware/main.py)
+    def __init__(self, config, partition, machine=None, events=None, memory=None):
+        # Here: a board may unload them then (firmware/main.py).
+        from raft.config import ConfigError, checked
+        from raft.recovery import identify
 
         self.id, self.cluster, peers = checked(config)
         self.events = events or Events(self.id)
-        self.store = Store(partition, self.id)
         self.machine = Sessions(machine or KeyValue(config.get("state_kb", STATE_KB) * 1024))
+        self.store = Store(partition, self.id)
+        needed = sectors_needed(self.machine.max_bytes)
+        if self.store.sectors < needed:
+            raise ConfigError(
+                "a state machine of %d bytes (state_kb in config.json) needs a raft partition of "
+                "%d KB, this one has %d KB"
+                % (self.machine.max_bytes, needed * 4, self.store.sectors * 4)
+            )
+        self._stranger = identify(self.store, memory, interpreter.draw) if memory else None
         self.applied = 0
         self.codec = Codec(self.id, self.cluster)
         self.core = Core(
             self.id, tuple(peers), Log(self.store), self.store.term, self.store.vote,
             interpreter.draw, config.get("heartbeat_ms", HEARTBEAT_MS),
-            config.get("election_ms", ELECTION_MS), doubt=self.store.damage or 0,
+            config.get("election_ms", ELECTION_MS), doubt=self.store.doubt,
         )  # fmt: skip
+        self.compaction = Compaction(self.store, self.core, self.machine)
         self.dropped = 0  # datagrams that were no messages
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
+        self._faults = 0
+        self._doubt = self.core.doubt
         self._now = self._reported = ticks_ms()
         self._is_driving = False
         self._failure = None
@@ -115,7 +131,7 @@ class Node:
             self.core.tick()
             self._drive()
             if self.core.due_ms() >= self._heartbeat_ms // 2:
-                self.store.idle()
+                self._use_quiet()
             if ticks_diff(self._now, self._reported) >= self._report_ms:
                 self._reported = self._now
                 self._report()
@@ -125,6 +141,10 @@ class Node:
             return 0  # a long log is being applied: others have their turn, and on it goes
         # At most a heartbeat's time: a follower may become leader meanwhile.
         return max(1, min(self.core.due_ms(), self._heartbeat_ms))
+
+    def _use_quiet(self):
+        """Nothing is to be sent for a while: erase a sector, or write a slice of a snapshot."""
+        self.store.idle() or self.compaction.step(self.applied)
 
     # Their steps, none of which waits for anything but the flash
 
@@ -168,14 +188,18 @@ class Node:
             ready = core.ready()
             if ready is None:
                 break
-            if self.applied < core.commit and not (ready.save or ready.entries):
+            if self.applied < core.commit and not (ready.save or ready.entries or ready.chunks):
                 self._apply()  # who waits for a result goes before the news of the commit
             # A leader's entries travel while it writes them itself. Its term, if new, goes
             # to flash before anybody hears of it.
             if ready.early and not ready.save:
                 self._send(ready.early)
-            if ready.save or ready.entries:
-                self.store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
+            if ready.chunks:
+                self._take_chunks(ready)
+            elif ready.save or ready.entries:
+                self.store.append(
+                    ready.save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt
+                )
             if ready.early and ready.save:
                 self._send(ready.early)
             if ready.after:
@@ -191,10 +215,21 @@ class Node:
             self._apply()
         if self.service.reads_wait:
             self.service.answer_reads()
+        if self.store.faults != self._faults or core.doubt != self._doubt:
+            self._tell_flash()
+        self.compaction.keep_pace(self.applied)
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
         self._is_driving = False
+
+    def _take_chunks(self, ready):
+        store = self.store
+        if ready.save:
+            store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
+        self.compaction.receive(ready.chunks, ready.installed, ready.keeps)
+        if ready.entries:
+            store.append(False, 0, 0, ready.first, ready.entries)
 
     def _send(self, letters):
         for m in letters:
@@ -203,6 +238,9 @@ class Node:
 
     def _apply(self):
         core = self.core
+        if self.applied < core.log.snapshot.index and not self.compaction.restored:
+            self._restore()
+            return
         index = self.applied
         last = min(core.commit, index + APPLY_BURST)
         while index < last:
@@ -214,6 +252,12 @@ class Node:
                 if index == last:
                     break
 
+    def _restore(self):
+        index = self.compaction.restore()
+        if index is not None:
+            self.applied = index
+            self.events("restored", index=index)
+
     # Events
 
     def _tell_recovery(self):
@@ -224,9 +268,23 @@ class Node:
         self.events(
             "recovered", term=store.term, vote=store.vote, last=store.last,
             sectors=store.used_sectors(), of=store.sectors, torn=int(store.torn),
+            snapshot=store.snapshot.index,
         )  # fmt: skip
         if store.damage is not None:
             self.events("damage", sound=store.last, held=store.damage)
+        if self._stranger:
+            self.events(self._stranger, identity=store.identity)
+        if store.doubt:
+            self.events("learner", last=store.last)
+
+    def _tell_flash(self):
+        store, core = self.store, self.core
+        if store.faults != self._faults:
+            self.events("flash_fault", left_out=len(store.bad), of=store.sectors)
+        if core.doubt == 0 and self._doubt:
+            self.events("trusted", last=core.log.last)
+        self._faults = store.faults
+        self._doubt = core.doubt
 
     def _report(self):
         core = self.core

@@ -3,16 +3,21 @@
     PROBE      where the logs agree isn't known: one append at a time; heartbeats go on
     REPLICATE  known to agree up to `match`: appends leave without waiting for answers, up to
                MAX_IN_FLIGHT of them, each counting on the one before to arrive
+    SNAPSHOT   what it lacks has left the leader's log: pieces of the snapshot leave, up to
+               WINDOW_BYTES ahead of what it holds, as long as it answers; heartbeats go on
 
 A rejection leads back to PROBE, an acceptance to REPLICATE.
 """
 
 PROBE = 0
 REPLICATE = 1
+SNAPSHOT = 2
+STATES = ("probe", "replicate", "snapshot")
 
 # Appends with entries that may wait for their answers: as many as fit into the receiver's
 # buffer (messages.BUFFER_BYTES). An ESP32's socket would keep six datagrams.
 MAX_IN_FLIGHT = 2
+WINDOW_BYTES = 1536  # of a snapshot: three pieces (messages.MAX_PIECE) fit into that buffer too
 
 
 class Progress:
@@ -29,6 +34,14 @@ class Progress:
         self.prev = -1
         self.prev_term = 0
         self.heard = True  # since the last check of the quorum
+        self.doubts = False  # it can't trust its flash: nothing that it says counts
+        self.doubt_round = 0  # the latest round sent when it said so first
+        self.doubt_last = 0  # the last entry then: it can't have acknowledged more
+        self.snapshot = None  # SNAPSHOT: the one being sent
+        self.held = 0  # SNAPSHOT: how many of its bytes are durable there
+        self.offset = 0  # SNAPSHOT: the next byte to send
+        self._held_round = 0  # SNAPSHOT: the round whose answer told `held`
+        self._held_before = -1  # SNAPSHOT: `held` one heartbeat ago
         self._paused = False  # PROBE: an append is under way
         self._in_flight = []  # REPLICATE: last index of each append under way
 
@@ -53,9 +66,10 @@ class Progress:
         news = index > self.match
         if news:
             self.match = index
-        if self.state == PROBE:
+        if self.state != REPLICATE:
             self.state = REPLICATE
             self.next = self.match + 1
+            self.snapshot = None
             self._paused = False
         elif self.next <= self.match:
             self.next = self.match + 1
@@ -74,7 +88,67 @@ class Progress:
             # have it: its flash has lost entries.
             self.match = 0
         self.state = PROBE
+        self.snapshot = None
         self._paused = False
         self._in_flight.clear()
         self.next = max(next_index, self.match + 1)
         self.floor = now
+
+    def doubted(self, now, last):
+        """It can't trust its flash, and may have lost anything that it has acknowledged.
+
+        now: the latest round sent. last: the last entry.
+        """
+        if not self.doubts:
+            self.doubts = True
+            self.doubt_round = now
+            self.doubt_last = last
+            self.match = 0
+
+    def trusted(self, number):
+        """It answers the round `number` without doubt. Returns whether that counts."""
+        # What it said before it lost something may arrive later.
+        if self.doubts and number > self.doubt_round:
+            self.doubts = False
+            self.match = 0
+        return not self.doubts
+
+    # SNAPSHOT
+
+    def install(self, snapshot):
+        """It has to be sent this snapshot; the first piece leaves when it has answered."""
+        if self.snapshot is not snapshot:
+            self.state = SNAPSHOT
+            self.snapshot = snapshot
+            self.held = self.offset = 0
+            self._held_before = -1
+            self._paused = True
+            self._in_flight.clear()
+
+    def answers(self):
+        """It is alive: pieces may leave."""
+        self._paused = False
+
+    def may_send_piece(self):
+        end = min(self.snapshot.size, self.held + WINDOW_BYTES)
+        return not self._paused and self.offset < end
+
+    def holds(self, held, number):
+        """It has answered the round `number`: so many bytes of the snapshot are durable there.
+
+        Less than before if it has begun anew.
+        """
+        if held > self.held or held < self.held and number > self._held_round:
+            if held < self.held or held > self.offset:
+                self.offset = held
+            self.held = held
+            self._held_round = number
+        self._paused = False
+
+    def beat(self):
+        """A heartbeat leaves: if nothing has come of the pieces since the last one, they are
+        lost, and leave again when it answers."""
+        if self.held == self._held_before:
+            self.offset = self.held
+            self._paused = True
+        self._held_before = self.held

@@ -1,44 +1,112 @@
 """Finds out what the flash log holds, after a restart or a power cut anywhere.
 
+The newest sector's header tells from which sector on the log is needed; only those are read.
 The log ends at the last whole record. A broken record is a torn tail if no later program is
-found behind it: what was cut off was never acknowledged, and is dropped. Otherwise it is damage:
-what is sound before it stays, and how far the log had got is remembered.
+found behind it: what was cut off was never acknowledged, and is dropped. Otherwise it may be
+damage: what is sound before it stays, and how far the log had got is remembered, as the doubt. If a
+record of term and vote may be among what is lost, nobody knows what the node has promised.
+
+But the next sector's header tells where the log goes on. If that continues what was read, then
+nothing that was lost matters: same index and term mean the same log (Log Matching), and the hard
+state is in the header. So damage that a leader has repaired since leaves no doubt. It also tells
+where the programs of the sector before it end; what lies behind, in that sector or in sectors that
+were left out, was never acknowledged.
+
+A power cut leaves any subset of the bits of the page that was being programmed (or of the sector
+that was being erased): a header may be torn although the record behind it is whole.
 """
 
 import struct
+from array import array
 
-from raft.sector import HEADER_BYTES, SECTOR_BYTES, STATE, VERSION
-from raft.store import StoreError
+from raft.sector import (
+    BEGIN,
+    DATA,
+    DROP,
+    ENTRY,
+    HEADER_BYTES,
+    NONE,
+    SECTOR_BYTES,
+    STATE,
+    VERSION,
+)
+from raft.store import Snapshot, StoreError
 
+_OPEN = SECTOR_BYTES + 1  # the end of a sector that nothing tells
+_LOOK_BEHIND = 3  # sectors: the next one may have been left out
 _VOTE_UNKNOWN = 255  # no node's id: a vote was given, but it can't be read any more
 
 
+def identify(store, memory, draw):
+    """Hold the identity of the ring against the one in `memory` (see node.Node).
+
+    Returns "wiped" if the ring should have one and has none, "swapped" if it has another, and
+    then nothing that it holds is believed to be all that the node has promised; else None.
+    draw(low, high): a random int.
+    """
+    known = memory.load()
+    if known and known == store.identity:
+        return None
+    what = None
+    if known:
+        what = "swapped" if store.identity else "wiped"
+        store.doubt = store.ALL
+        store.vote = store.vote or _VOTE_UNKNOWN
+    store.identity = store.identity or known or draw(1, NONE - 1)
+    # First here and then there: the other way round, a power cut between the two would look
+    # like a ring that was wiped.
+    store.end = SECTOR_BYTES
+    store.append(True, store.term, store.vote, 0, ())
+    memory.save(store.identity)
+    return what
+
+
 class Recovery:
-    """Reads all of the flash, and fills in what `store` knows of it."""
+    """Reads what is needed of the flash, and fills in what `store` knows of it."""
 
     def __init__(self, store):
         self.store = store
         self.reader = store.reader
-        self.reachable = True  # the entries that are read continue the log
+        self.reachable = False  # the entries that are read continue the log
+        self.knows_state = True  # no record of term and vote can have been lost
+        self.keeps = True  # the log goes on behind the snapshot
+        self.floor_base = None  # where the log of the oldest sector that is needed goes on from
 
     def run(self):
         store = self.store
         self._find_newest()
-        for sequence in range(store.oldest, store.newest + 1):
-            self._take_sector(sequence, sequence == store.newest)
+        if store.newest < 0:
+            self.reachable = True
+        ends = self._ends()
+        is_first = True
+        for sequence in range(store.floor, store.newest + 1):
+            if ends[sequence % store.sectors]:
+                self._take_sector(sequence, ends[sequence % store.sectors], is_first)
+                is_first = False
         self._look_behind()
+        if store.base > store.snapshot.index:
+            self._damaged(store.last)
+            self._begin_anew()
+        elif store.newest >= 0:
+            store.floor = store.needed_from(self.keeps)
+            if store.floor != store.safe:
+                store.end = SECTOR_BYTES  # the next sector's header has to say so
+            self._find_older()
+            store._based = store.oldest
+            store.set_base(store.base, store.base_term)
         if store.damage is not None:
-            if store.last >= store.damage:
-                store.damage = None  # a leader has since brought all that was lost
-            else:
-                store.end = SECTOR_BYTES  # what comes next begins a new sector
+            store.doubt = max(store.doubt, store.damage if self.knows_state else store.ALL)
+            store.end = SECTOR_BYTES  # what comes next begins a new sector
 
     def _find_newest(self):
-        """The newest sector in use; those before it are in use too, readable or not."""
-        for sector in range(self.store.sectors):
+        """The newest sector in use, and the oldest that it says is needed."""
+        store = self.store
+        for sector in range(store.sectors):
             sequence = self._sequence(sector)
-            if sequence is not None and sequence > self.store.newest:
-                self.store.newest = sequence
+            if sequence is not None and sequence > store.newest:
+                store.newest = sequence
+                store.floor, store.identity = struct.unpack_from("<II", self.reader.buf, 28)
+        store.safe = store.oldest = store._based = store.floor
 
     def _sequence(self, sector):
         """Open a sector, its header in the buffer; its sequence number, or None."""
@@ -48,103 +116,213 @@ class Recovery:
         buf = self.reader.buf
         if buf[4] != VERSION:
             raise StoreError(
-                "the raft partition has format version %d, this is version %d" % (buf[4], VERSION)
+                "the raft partition has format version %d, this is version %d: erase it, and "
+                "let the others bring this node up to date" % (buf[4], VERSION)
             )
         if buf[5] != self.store.node:
             raise StoreError(
                 "the raft partition belongs to node %d, this is node %d: erase it, or "
                 "correct the id in the configuration" % (buf[5], self.store.node)
             )
-        sequence = struct.unpack_from("<I", buf, 8)[0]
+        sequence = self.reader.sequence()
         return sequence if sequence % self.store.sectors == sector else None
 
-    def _take_sector(self, sequence, is_newest):
+    def _ends(self):
+        """Per sector where its programs end, 0 if it isn't needed or was left out."""
+        store = self.store
+        ends = array("H", [0] * store.sectors)
+        sequence, end = store.newest, _OPEN
+        while sequence >= store.floor:
+            ends[sequence % store.sectors] = end
+            if store.opens(sequence):
+                sequence, end = self.reader.before()
+            else:
+                sequence, end = sequence - 1, _OPEN
+        return ends
+
+    def _take_sector(self, sequence, end, is_first):
         store, reader = self.store, self.reader
-        sector = sequence % store.sectors
-        if self._sequence(sector) == sequence:
-            self._take_header()
-        else:  # its records still tell how far the log had got
-            self._damaged(store.last + 1)
-            self.reachable = False
+        if store.opens(sequence):
+            self._take_header(sequence, is_first)
+        else:
+            self._lost()
         at = HEADER_BYTES
         while True:
-            at = self._take_records(sector, at)
-            if reader.is_blank(at):
+            at = self._take_records(sequence, at, end)
+            if at >= end or end == _OPEN and reader.is_blank(at):
                 break
-            sound = self._later_program(at)
+            sound = reader.later_program(at)
+            if sound is None and end == _OPEN:
+                store.torn = True
+                store.sound = at
+                store.end = SECTOR_BYTES
+                return
+            self._lost()
             if sound is None:
-                store.torn = is_newest
-                at = SECTOR_BYTES
-                break
-            self._damaged(store.last + 1)
-            self.reachable = False  # what was lost may have replaced entries
+                return
             at = sound
-        store.end = at
+        store.end = store.sound = at
 
-    def _take_header(self):
+    def _take_header(self, sequence, is_first):
         store, buf = self.store, self.reader.buf
+        vote = struct.unpack_from("<H", buf, 6)[0]
         term = struct.unpack_from("<I", buf, 12)[0]
-        self._take_state(term, struct.unpack_from("<H", buf, 6)[0])
-        # The same index and term mean the same log up to there (Log Matching): only then are
-        # the entries of this sector the continuation of what has been read so far.
-        next_index, last_term = struct.unpack_from("<II", buf, 16)
-        self.reachable = next_index == store.last + 1 and last_term == store.last_term
-        if not self.reachable:
+        doubt = struct.unpack_from("<I", buf, 24)[0]
+        next_index, last_term = self.reader.next_index()
+        self.knows_state = True
+        if is_first:
+            self.floor_base = next_index - 1
+            store.begin_log(self.floor_base, last_term)
+            self.reachable = True
+        else:
+            self.reachable = next_index - 1 == store.last and last_term == store.last_term
+        if self.reachable:
+            store.damage = None
+            if term >= store.term:
+                store.term, store.vote, store.doubt = term, vote, doubt
+        else:
+            self._take_state(term, vote, doubt)
             self._damaged(max(next_index - 1, store.last + 1))
 
-    def _take_records(self, sector, at):
-        """Take in the records from `at` to the first that isn't sound; returns where it is."""
+    def _take_records(self, sequence, at, end):
+        """Take in the records from `at` to `end`, or to the first that isn't sound.
+
+        Returns where that is.
+        """
         reader = self.reader
-        while reader.is_record(at):
-            type, _, size, index, term = reader.record(at)
+        while at < end and reader.is_record(at):
+            type, kind, size, index, term = reader.record(at)
             if type == STATE:
-                self._take_state(term, size)
+                self._take_state(term, size, index)
+            elif type == ENTRY:
+                self._take_entry(sequence, index, term)
+            elif kind == BEGIN:
+                self._take_begin(sequence, index, term, at)
+            elif kind == DATA:
+                self._take_data(sequence, index, term, at, size)
             else:
-                self._take_entry(sector, index, term)
+                self._take_end(sequence, kind, index, term, at)
             at = reader.next(at)
         return at
 
-    def _take_entry(self, sector, index, term):
+    def _take_entry(self, sequence, index, term):
         store = self.store
-        if term > store.term:  # its record of term and vote was lost
-            self._take_state(term, _VOTE_UNKNOWN)
+        self._take_term(term)
         if not self.reachable or index > store.last + 1:
             self._damaged(max(index, store.last + 1))
             return
         store.last = index
         store.last_term = term
+        sector = sequence % store.sectors
         if index < store.low[sector]:
             store.low[sector] = index
 
-    def _take_state(self, term, vote):
-        if term >= self.store.term:
+    def _take_begin(self, sequence, index, term, at):
+        size, crc = self.reader.numbers(at)
+        self.store.coming = coming = Snapshot(index, term, size, crc)
+        coming.first = sequence
+
+    def _take_data(self, sequence, offset, index, at, size):
+        store = self.store
+        coming = store.coming
+        if coming is None or index != coming.index or offset < coming.next:
+            return  # of one whose begin isn't needed any more; or a copy (`Store._program`)
+        if offset > coming.next:
+            store.coming = None  # damage: its end, if there is one, can't count
+            return
+        coming.take(self.reader.data_view(at, size))
+        sector = sequence % store.sectors
+        if offset < store.offsets[sector]:
+            store.offsets[sector] = offset
+
+    def _take_end(self, sequence, kind, index, term, at):
+        store = self.store
+        self._take_term(term)
+        coming = store.coming
+        if coming is None or coming.index != index:
+            return
+        coming.size, coming.crc = self.reader.numbers(at)
+        if not coming.is_whole():
+            store.coming = None
+            return
+        self.keeps = kind != DROP
+        # Entries that don't reach to it can't be joined to those behind it.
+        goes_on = self.keeps and self.reachable and index <= store.last
+        store.take_snapshot(sequence, goes_on)
+        if not goes_on:
+            self.reachable = True
+
+    def _take_term(self, term):
+        if term > self.store.term:  # its record of term and vote was lost
             self.store.term = term
-            self.store.vote = vote
+            self.store.vote = _VOTE_UNKNOWN
+
+    def _take_state(self, term, vote, doubt):
+        store = self.store
+        if term >= store.term:
+            store.term = term
+            store.vote = vote
+            store.doubt = doubt
+
+    def _lost(self):
+        """Records can't be read: they may have replaced entries, and held term and vote."""
+        self._damaged(self.store.last + 1)
+        self.reachable = False
+        self.knows_state = False
+        if self.store.vote == 0:
+            self.store.vote = _VOTE_UNKNOWN
 
     def _damaged(self, index):
         """The log has held entries up to `index` that can't be read any more."""
-        store = self.store
-        if store.damage is None or store.damage < index:
-            store.damage = index
-        if store.vote == 0:
-            store.vote = _VOTE_UNKNOWN  # a lost record may have held the vote of this term
-
-    def _later_program(self, at):
-        """Where, behind the broken record at `at`, a later program begins; None if none does."""
-        # The other records of a torn program aren't one: they lack the mark of a first record.
-        reader = self.reader
-        for offset in range(at + 4, SECTOR_BYTES, 4):
-            if reader.is_record(offset) and reader.begins_program(offset):
-                return offset
-        return None
+        if self.store.damage is None or self.store.damage < index:
+            self.store.damage = index
 
     def _look_behind(self):
-        """Sound records behind the newest sector: its successor has lost its header."""
+        """Later programs behind the newest sector: a successor of it has lost its header."""
         store = self.store
-        if store.used_sectors() >= store.sectors:
+        for sequence in range(store.newest + 1, store.newest + 1 + _LOOK_BEHIND):
+            if sequence - store.safe >= store.sectors:
+                return
+            if self._has_two_programs(sequence):
+                # Stays in use, unreadable: or else the next program would erase the evidence.
+                store.newest = sequence
+                self._take_sector(sequence, _OPEN, False)
+                return
+
+    def _has_two_programs(self, sequence):
+        # One program alone may be torn, and its header with it.
+        reader = self.reader
+        reader.open(sequence % self.store.sectors, sequence)
+        at = HEADER_BYTES
+        while reader.is_record(at):
+            at = reader.next(at)
+            if reader.is_record(at) and reader.begins_program(at):
+                return True
+        return False
+
+    def _begin_anew(self):
+        """Without the snapshot that it goes on from, the log is worth nothing."""
+        store = self.store
+        store.begin_log(0, 0)
+        store.snapshot = Snapshot()
+        store.coming = None
+        store.floor = store.oldest = store._based = store.newest + 1
+
+    def _find_older(self):
+        """Sectors from before the snapshot that haven't been erased yet: their headers tell."""
+        store, reader = self.store, self.reader
+        if store.floor != store.safe or store.base != self.floor_base:
             return
-        self.reader.open((store.newest + 1) % store.sectors)
-        if self.reader.is_record(HEADER_BYTES):
-            # Stays in use, unreadable: or else the next program would erase the evidence.
-            store.newest += 1
-            self._take_sector(store.newest, True)
+        sequence = store.floor
+        while store.opens(sequence):
+            next_index, last_term = reader.next_index()
+            store.base, store.base_term = next_index - 1, last_term
+            if sequence <= max(0, store.newest + 1 - store.sectors):
+                return
+            low = struct.unpack_from("<I", reader.buf, 40)[0]
+            sequence, _ = reader.before()
+            # A log that began anew there doesn't continue what is before.
+            if sequence < 0 or not store.opens(sequence) or reader.next_index()[0] < min(low, next_index):
+                return
+            store.low[sequence % store.sectors] = low
+            store.oldest = sequence

@@ -3,7 +3,7 @@
 import json
 
 from raft import messages
-from raft.core import LEADER, Busy, LogFull, NotLeader, Refused, TooLong
+from raft.core import LEADER, Busy, NotLeader, Refused, TooLong
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
@@ -11,7 +11,6 @@ MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a v
 _STATUS = {
     NotLeader: messages.NOT_LEADER,
     Busy: messages.BUSY,
-    LogFull: messages.LOG_FULL,
     TooLong: messages.BAD,
 }
 

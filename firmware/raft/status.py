@@ -2,7 +2,7 @@
 
 from raft import interpreter
 from raft.core import ROLES
-from raft.progress import PROBE
+from raft.progress import STATES
 
 
 def status(node):
@@ -11,7 +11,7 @@ def status(node):
     return {
         "node": node.id,
         "cluster": node.cluster,
-        "role": ROLES[core.role],
+        "role": "learner" if core.doubt else ROLES[core.role],
         "term": core.term,
         "leader": core.leader,
         "commit": core.commit,
@@ -21,10 +21,14 @@ def status(node):
         "heap_free": interpreter.free_heap(),
         "interpreter": interpreter.NAME,
         "version": node.VERSION,
-        "damage": store.damage,
+        "doubt": core.doubt,
         "flash": {
             "sectors": store.sectors,
             "used": store.used_sectors(),
+            "left_out": len(store.bad),
+            "snapshot": store.snapshot.index,
+            "snapshot_bytes": store.snapshot.size,
+            "written": store.newest + 1,
             "erases": store.erases,
             "late_erases": store.late_erases,
             "programs": store.programs,
@@ -40,7 +44,7 @@ def status(node):
         "peers": {
             str(peer): {
                 "match": progress.match,
-                "state": "probe" if progress.state == PROBE else "replicate",
+                "state": STATES[progress.state],
             }
             for peer, progress in core.peers.items()
         },

@@ -70,6 +70,7 @@ else:
     import signal
 
     def sync(file):
+        file.flush()
         os.fsync(file.fileno())
 
     def replace_process(argv, keep):

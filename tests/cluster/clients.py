@@ -27,7 +27,6 @@ class Client:
     """One client.
 
     world: the `simulator.World`. number: beyond those of the nodes. done: requests answered.
-    is_refused: the log is full, and it has given up.
     """
 
     def __init__(self, world, number: int) -> None:  # type: ignore[no-untyped-def]
@@ -36,7 +35,6 @@ class Client:
         self.dice = world.dice_of(number)
         self.done = 0
         self.is_idle = True
-        self.is_refused = False
         self._codec = Codec(0, world.NAME)
         self._node = 1  # believed to lead
         self._session = 0
@@ -59,7 +57,7 @@ class Client:
         if turn != self._turn:
             return
         if self.is_idle:
-            if self.world.draining or self.is_refused:
+            if self.world.draining:
                 return
             self._choose()
         self._ask()
@@ -121,8 +119,6 @@ class Client:
         elif status == messages.NOT_LEADER:
             self._node = leader or self.dice.pick(self.world.plan.voters)
             self._wait(REFUSED_US)
-        elif status == messages.LOG_FULL:
-            self.is_idle = self.is_refused = True
         else:
             assert status in (messages.BUSY, messages.LOST), "status %d" % status
             self._wait(REFUSED_US)

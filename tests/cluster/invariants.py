@@ -5,6 +5,7 @@ comparisons: a log is compared entry by entry as it grows, never as a whole, bec
 of one index and term that agree, and whose predecessors' terms agree, carry Log Matching on.
 """
 
+from raft.compaction import Compaction
 from raft.core import LEADER
 from raft.kv import KeyValue
 from raft.log import Log
@@ -17,28 +18,59 @@ from raft.messages import (
     PRE_VOTE,
     PRE_VOTE_REPLY,
     RESCUE,
+    SNAPSHOT,
+    TRUST,
     VOTE,
     VOTE_REPLY,
     Message,
 )
 from raft.sessions import HEADER_BYTES, OPEN, Sessions, has_session
 from raft.store import Store
-from tests.store.model import Model, Write
+from tests.store.model import Install, Model, Write, contents
 
 
 class Violation(Exception):
     """Something that must never be has been."""
 
 
+MACHINE_BYTES = 4096  # more than the clients' keys and values ever take
+
+
 class WatchedStore(Store):
     """Tells its node's life what is to be written and what has been."""
 
-    life: "Life"
+    life: "Life | None" = None  # not yet while the node is being made
+    forgets = False  # as if all sectors that aren't needed were erased at once
 
-    def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
-        self.life.writes(Write(save, term, vote, first, list(entries)))
-        super().append(save, term, vote, first, entries)
-        self.life.has_written()
+    def _forget_oldest(self) -> None:
+        super()._forget_oldest()
+        if self.forgets:
+            self.oldest = max(self.oldest, self.safe)
+
+    def append(self, save, term, vote, first, entries, doubt=None):  # type: ignore[no-untyped-def]
+        if self.life:
+            self.life.writes(Write(save, term, vote, first, list(entries)))
+        super().append(save, term, vote, first, entries, doubt)
+        if self.life:
+            self.life.has_written()
+
+    def end_snapshot(self, keeps: bool) -> None:
+        if self.life:
+            self.life.ends_snapshot(self.coming, keeps)
+        super().end_snapshot(keeps)
+        if self.life:
+            self.life.has_written()
+
+
+class EagerCompaction(Compaction):
+    """Writes a snapshot whenever so many sectors are in use."""
+
+    eager_at = 0
+
+    def is_due(self) -> bool:
+        if not self.eager_at:
+            return bool(super().is_due())
+        return self._store.used_sectors() >= self.eager_at and not self._is_moving()
 
 
 class WatchedLog(Log):
@@ -62,7 +94,7 @@ class WatchedMachine(KeyValue):
     """
 
     def __init__(self, life: "Life | None" = None) -> None:
-        super().__init__(1 << 29)
+        super().__init__(MACHINE_BYTES)
         self.life = life
         self.executed: list[bytes] = []  # all commands
         self.versions: dict[bytes, list[tuple[int, bytes | None]]] = {}  # (index, value) per key
@@ -97,6 +129,9 @@ class Watch:
         self.disks: dict[int, Model] = {}  # of all nodes
         self.machine = WatchedMachine()  # the reference: all that is committed, applied once
         self.sessions = Sessions(self.machine)
+        # Per index: the state after it; keys and values, sessions, how many commands
+        self.states: list[tuple[dict[bytes, bytes], dict[int, bytes], int]] = [({}, {}, 0)]
+        self.rotten: set[int] = set()  # nodes whose flash has lost something
         self.results: dict[bytes, bytes] = {}  # header of a command -> result
         self.positions: dict[bytes, int] = {}  # header of a command -> index of its first copy
         self.told = 0  # index up to which clients know the state
@@ -148,13 +183,19 @@ class Watch:
         core = life.core
         if core.role != LEADER:
             raise Violation("node %d commits %d before any leader has" % (core.node, index))
-        durable = sum(disk.log[index - 1 : index] == [entry] for disk in self.disks.values())
+        durable = sum(
+            node in self.rotten or self.disks[node].log[index - 1 : index] == [entry]
+            for node in self.disks
+        )
         if durable * 2 <= len(self.voters):
             raise Violation("entry %d is committed, and durable on %d nodes" % (index, durable))
         self.committed.append(entry)
         self.committed_in.append(core.term)
         if entry[1] == COMMAND:
             self._apply(index, entry[2])
+        machine = self.machine
+        state = dict(machine._values), dict(self.sessions._sessions), len(machine.executed)
+        self.states.append(state)
         for other in self.lives:
             if other.core.role == LEADER and other.core.term > core.term:
                 other.holds_committed()
@@ -176,22 +217,32 @@ class Life:
     """One node from one start to the next crash, and what its flash has to hold.
 
     disk: hard state and log that its flash must hold. Raises Violation if the node has not found
-    just that, or additionally a prefix of `write`, which a crash had cut.
+    just that, or additionally a prefix of `write`, which a crash had cut. If its flash has lost
+    something since, it may have found less, but must say so.
     """
 
-    def __init__(self, watch: Watch, node, disk: Model, write: Write | None) -> None:  # type: ignore[no-untyped-def]
+    def __init__(  # type: ignore[no-untyped-def]
+        self, watch: Watch, node, disk: Model, write: "Write | Install | None", has_lost: bool
+    ) -> None:
         self.watch = watch
         self.node = node
         self.core = node.core
-        self.write: Write | None = None
+        self.write: Write | Install | None = None
         try:
-            self.disk = disk.found(node.store, write)
+            store = node.store
+            if has_lost and store.doubt or store.damage and node.id in watch.rotten:
+                self.disk = self._remains()
+            else:
+                self.disk = disk.found(node.store, write)
         except AssertionError as e:
             raise Violation("node %d has lost or made up something: %s" % (node.id, e)) from None
+        if not node.core.doubt:
+            watch.rotten.discard(node.id)
         watch.disks[node.id] = self.disk
         if node.store.torn:
             watch.count("torn programs")
-        self.commit = 0
+        self.commit = node.core.commit
+        self._knows(self.commit, node.store.snapshot.term)
         self.term = self.disk.term
         self.vote = self.disk.vote
         self.matches: dict[int, int] = {}  # leader: peer -> match index
@@ -204,6 +255,28 @@ class Life:
         self._read, self.core.read = self.core.read, self._watched_read
         self._confirmed, node.service.confirmed = node.service.confirmed, self._watched_confirmed
         watch.lives.append(self)
+
+    def _remains(self) -> Model:
+        """What is left on a flash that has lost something and says so."""
+        store = self.node.store
+        watch = self.watch
+        entries = contents(store)
+        remains = Model()
+        remains.term, remains.vote = store.term, store.vote
+        remains.log = watch.committed[: store.base]
+        before = store.base_term
+        for entry in entries:  # of a log that it has had at some time, be it long ago
+            remains.log.append(entry)
+            known = watch.contents[len(remains.log), entry[0]]
+            assert known == (before, entry[1], entry[2]), "not what it has held"
+            before = entry[0]
+        return remains
+
+    def _knows(self, index: int, term: int) -> None:
+        """The node has a snapshot up to there."""
+        committed = self.watch.committed
+        if index and (index > len(committed) or committed[index - 1][0] != term):
+            raise Violation("node %d has a snapshot of what isn't committed" % self.core.node)
 
     def _watched_step(self, m: Message) -> None:
         # A node takes in several messages before it is driven: look in between.
@@ -237,6 +310,8 @@ class Life:
         core = self.core
         if core.term != self.term or core.vote != self.vote:
             self._hard_state_moved()
+        if not core.doubt:
+            self.watch.rotten.discard(core.node)
         if core.role == LEADER:
             self._leads()
         if core.commit != self.commit:
@@ -263,6 +338,10 @@ class Life:
         if core.commit > known and core.log.term(core.commit) != core.term:
             raise Violation("node %d commits an entry of an earlier term by counting" % core.node)
         index = self.commit
+        snapshot = core.log.installed or core.log.snapshot
+        if index < snapshot.index <= core.commit:
+            self._knows(snapshot.index, snapshot.term)
+            index = snapshot.index
         while index < core.commit:
             index += 1
             self.watch.commits(self, index, core.log.entry(index))
@@ -279,7 +358,9 @@ class Life:
         acknowledged = self.watch.acknowledged
         matches = self.matches
         for peer, progress in core.peers.items():
-            match = progress.match
+            match = 0 if progress.doubts else progress.match
+            if progress.doubts:
+                matches[peer] = 0
             if match != matches.get(peer, 0):
                 if match < matches.get(peer, 0):
                     raise Violation("leader %d: node %d's match index falls" % (core.node, peer))
@@ -324,6 +405,8 @@ class Life:
 
     def truncates(self, index: int) -> None:
         core = self.core
+        if core.doubt:
+            return  # it has forgotten what it acknowledged
         self.watch.count("conflicts")
         if core.role == LEADER:
             raise Violation("Leader Append-Only: leader %d drops entry %d" % (core.node, index))
@@ -340,11 +423,28 @@ class Life:
         if self.write:
             raise Violation("node %d writes on after a failed write" % self.core.node)
         disk = self.disk
-        if write.save and (write.term < disk.term or write.term == disk.term and disk.vote):
+        if write.save and (
+            write.term < disk.term
+            or write.term == disk.term and disk.vote and disk.vote != write.vote
+        ):  # fmt: skip
             raise Violation("node %d saves a term or vote over a later one" % self.core.node)
         if write.entries and write.first > len(disk.log) + 1:
             raise Violation("node %d leaves a gap in its flash log" % self.core.node)
         self.write = write
+
+    def ends_snapshot(self, snapshot, keeps: bool) -> None:  # type: ignore[no-untyped-def]
+        self.look()
+        self.watch.count("snapshots" if keeps else "installed")
+        self._knows(snapshot.index, snapshot.term)
+        if not keeps:
+            self.write = Install(self.watch.committed[: snapshot.index])
+
+    def restored(self, index: int) -> None:
+        """The machine has taken in a snapshot that stands for the entries up to `index`."""
+        values, sessions, executed = self.watch.states[index]
+        if self.machine._values != values or self.node.machine._sessions != sessions:
+            raise Violation("node %d has restored another state" % self.core.node)
+        self.machine.executed = self.watch.machine.executed[:executed]
 
     def has_written(self) -> None:
         if self.write:
@@ -363,13 +463,18 @@ class Life:
             raise Violation("node %d sends term %d, which isn't durable" % (m.src, m.term))
         if m.commit > len(self.watch.committed):
             raise Violation("node %d tells of a commit of %d" % (m.src, m.commit))
-        if kind in (APPEND_REPLY, APPEND_REJECT):
+        if self.core.doubt and kind not in (PRE_VOTE_REPLY, VOTE_REPLY, RESCUE):
+            if kind in (APPEND_REPLY, APPEND_REJECT, PRE_VOTE, VOTE, APPEND, COMMIT):
+                raise Violation("node %d takes part and can't trust its flash" % m.src)
+        elif kind in (APPEND_REPLY, APPEND_REJECT):
             self._answers(m)
         elif kind == VOTE or kind == VOTE_REPLY and m.index:
             self._votes(m.src if kind == VOTE else m.dst, m)
-        elif kind in (APPEND, COMMIT):
+        elif kind in (APPEND, COMMIT, SNAPSHOT, TRUST):
             if self.watch.leaders.get(m.term) != m.src:
                 raise Violation("node %d sends as leader of term %d" % (m.src, m.term))
+            if kind == TRUST:
+                self.watch.count("trusted")
             self.watch.rounds[m.term] = max(m.ctx, self.watch.rounds.get(m.term, 0))
         elif kind == RESCUE:
             self.watch.count("rescues")

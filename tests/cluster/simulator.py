@@ -19,6 +19,7 @@ from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
 from raft.node import Node
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
 from tests.cluster.invariants import (
+    EagerCompaction,
     Life,
     Violation,
     Watch,
@@ -28,7 +29,7 @@ from tests.cluster.invariants import (
 )
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
-from tests.store.model import Model, Write
+from tests.store.model import Install, Model, Write
 
 US = 1000  # microseconds of a millisecond: virtual time is counted in the former
 HEAL_MS = 5000
@@ -52,7 +53,10 @@ class Plan:
         self.reads = pick((2, 3, 8))  # of ten requests
         self.value_bytes = pick((1, 40, 700))
         self.ram_bytes = pick((600, 4096))  # of a node's log
-        self.sectors = 128
+        self.sectors = pick((22, 24, 32, 128))
+        self.eager_at = pick((0, 2, 3, 4))  # sectors in use that make a snapshot due
+        self.forgets = dice.one_in(2)  # what isn't needed leaves the flash at once
+        self.remembers = dice.one_in(2)  # the identity of each flash, in a second place
         self.uncommitted_bytes = pick((1000, 8192))
         self.mailbox = pick((MAILBOX, 100))
         self.joins_datagrams = dice.one_in(2)  # as MicroPython does (raft/udp.py)
@@ -87,12 +91,20 @@ class Board:
         self.life: Life | None = None
         self.lives = 0
         self.disk = Model()  # what its flash has to hold
-        self.write: Write | None = None  # or may hold: what the last crash has cut
+        self.identity = 0  # of its flash, as remembered elsewhere
+        self.has_lost = False  # something that its flash held, since it was last up
+        self.write: Write | Install | None = None  # or may hold: what the last crash has cut
         self.busy_until = 0
         self.sends = -1  # datagrams until the power fails; -1 for ever
         self.inbox: list[bytes] = []
         self.requests: list[tuple[bytes, tuple[int, int]]] = []
         self.is_woken = False
+
+    def load(self) -> int:
+        return self.identity
+
+    def save(self, identity: int) -> None:
+        self.identity = identity
 
     def ticks_ms(self) -> int:
         return self.world.now // US * self.rate // 1000
@@ -104,7 +116,8 @@ class Board:
         self.requests.clear()
         self.is_woken = False
         self.node = SimNode(self)
-        self.life = Life(self.world.watch, self.node, self.disk, self.write)
+        self.life = Life(self.world.watch, self.node, self.disk, self.write, self.has_lost)
+        self.has_lost = False
         self.disk = self.life.disk
         self.write = None
 
@@ -175,6 +188,7 @@ class SimNode(Node):
         self.board = board
         world = board.world
         stand_ins = {
+            "Compaction": EagerCompaction,
             "Endpoint": lambda *how: Socket(board, *how),
             "Log": lambda store: WatchedLog(store, world.plan.ram_bytes),
             "Store": WatchedStore,
@@ -186,10 +200,15 @@ class SimNode(Node):
         for name in stand_ins:
             setattr(raft.node, name, stand_ins[name])
         try:
-            super().__init__(world.config(board.id), board.flash, WatchedMachine(), self._event)
+            super().__init__(
+                world.config(board.id), board.flash, WatchedMachine(), self._event,
+                board if world.plan.remembers else None,
+            )  # fmt: skip
         finally:
             for name in real:
                 setattr(raft.node, name, real[name])
+        self.store.forgets = world.plan.forgets
+        self.compaction.eager_at = world.plan.eager_at
         self.core._uncommitted_bytes = world.plan.uncommitted_bytes
         self._now = board.ticks_ms()
 
@@ -209,13 +228,18 @@ class SimNode(Node):
             self.board.life.sends(m)  # type: ignore[union-attr]
             super()._send((m,))
 
+    def _restore(self) -> None:
+        super()._restore()
+        if self.compaction.restored:
+            self.board.life.restored(self.applied)  # type: ignore[union-attr]
+
     def timer(self) -> None:
         """One turn of the driver's `_tick`."""
         self._take_in()
         self.core.tick()
         self._drive()
         if self.core.due_ms() >= self._heartbeat_ms // 2:
-            self.store.idle()
+            self._use_quiet()
 
 
 class World:
@@ -230,6 +254,7 @@ class World:
     FAULTS = (
         "cut_halves", "cut_off_one", "cut_one_way", "cut_to_ring", "restore",
         "crash_one", "crash_in_program", "crash_in_sending", "crash_all", "flash_fault", "stall",
+        "rot", "wipe",
     )  # fmt: skip
 
     def __init__(  # type: ignore[no-untyped-def]
@@ -294,7 +319,12 @@ class World:
     def _boot(self, board: Board) -> None:
         if board.node:
             return
-        board.power_on()
+        try:
+            board.power_on()
+        except PowerCut:  # when it wrote its flash's identity
+            board.flash = board.flash.copy()
+            self.at(self.now + US, board.id, self._boot, board)
+            return
         self.note("n%d boots: term %d, last %d", board.id, board.disk.term, len(board.disk.log))
         self._set_timer(board)
 
@@ -457,6 +487,31 @@ class World:
     def _flash_fault(self) -> None:
         self._victim().flash.failures = 1
 
+    def _rot(self) -> None:
+        """A bit turns, of what isn't the last program: that would look like a torn one."""
+        board = self._one_that_may_lose()
+        if board:
+            board.flash.rot(self.dice)
+
+    def _wipe(self) -> None:
+        board = self._one_that_may_lose()
+        if board and self.plan.remembers:
+            board.flash = RamFlash(self.plan.sectors)
+
+    def _one_that_may_lose(self) -> "Board | None":
+        """A node that goes down to lose something. All others must be sound."""
+        for board in self.boards:
+            if not board.node or board.node.core.doubt or board.id in self.watch.rotten:
+                return None
+        board = self._victim()
+        if len(self.boards) < 3 or not board.identity and self.plan.remembers:
+            return None
+        self._crash(board)
+        board.write = None
+        board.has_lost = True
+        self.watch.rotten.add(board.id)
+        return board
+
     def _crash_all(self) -> None:
         for board in self.boards:
             self._crash(board)
@@ -497,6 +552,8 @@ class World:
         last, executed = leader.core.log.last, len(leader.machine.machine.executed)
         for node in nodes:
             core = node.core
+            if core.doubt:
+                return "node %d can't trust its flash" % node.id
             if core.term != leader.core.term or core.leader != leader.id:
                 return "node %d doesn't follow" % node.id
             if not core.log.last == core.commit == node.applied == last:
@@ -529,7 +586,7 @@ def describe(data: bytes) -> str:
 
 KINDS = (
     "", "pre-vote?", "pre-vote", "vote?", "vote", "append", "commit", "accepted", "rejected",
-    "rescue",
+    "rescue", "snapshot", "piece held", "trust", "held", "not held",
 )  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """Nodes for tests: real cores over real logs and flash stores, and a wire worked by hand.
 
-Portable. A `Member` is one node, driven as `node.py` drives it; a `Group` is a cluster of them,
+Portable. The state machine of a node is the list of all entries that it has applied, and a
+snapshot holds that list. A `Member` is one node, driven as `node.py` drives it; a `Group` is a cluster of them,
 whose datagrams lie in `wire` until the test delivers, loses, doubles or reorders them.
 """
+
+import struct
 
 from raft.core import CANDIDATE, ELECTION_MS, HEARTBEAT_MS, LEADER, PRE_CANDIDATE, Core
 from raft.log import RAM_BYTES, Log
@@ -12,13 +15,15 @@ from raft.messages import (
     COMMAND,
     COMMIT,
     MAX_DATAGRAM,
+    MAX_PIECE,
     PRE_VOTE_REPLY,
+    SNAPSHOT,
     VOTE_REPLY,
     Codec,
     Message,
 )
-from raft.store import Store
-from tests.flash import RamFlash
+from raft.store import Compacted, Store
+from tests.flash import SECTOR_BYTES, RamFlash
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ LOW_MS, HIGH_MS = ELECTION_MS
 STEP_MS = 10  # how finely `Group.run` lets time go by
 ENDLESS = 10_000  # more datagrams than nodes have to exchange without any time going by
 GRANTED = 1  # index of a reply that grants a vote
+EARLY = (APPEND, COMMIT, SNAPSHOT)  # what a leader may send before its own log is written
 
 _codecs: dict[int, Codec] = {}
 
@@ -51,12 +57,15 @@ def entries(first: int, *terms: int) -> list[tuple[int, int, bytes]]:
 
 def letter(kind: int, src: int, dst: int, term: int, index: int = 0, log_term: int = 0,
            commit: int = 0, ctx: int = 0,
-           entries: "Sequence[tuple[int, int, bytes]]" = ()) -> Message:  # fmt: skip
-    """A message with these fields."""
+           entries: "Sequence[tuple[int, int, bytes]]" = (),
+           piece: "tuple[int, int, int, bytes] | None" = None) -> Message:  # fmt: skip
+    """A message with these fields; piece: of a snapshot: offset, size, CRC-32, data."""
     m = Message()
     m.kind, m.src, m.dst, m.term, m.index = kind, src, dst, term, index
     m.log_term, m.commit, m.ctx = log_term, commit, ctx
     m.entries = entries  # type: ignore[assignment]
+    if piece:
+        m.offset, m.size, m.crc, m.data = piece
     return m
 
 
@@ -76,6 +85,33 @@ def message(datagram: bytes) -> Message:
 def carried(m: Message) -> list[tuple[int, int, bytes]]:
     """The entries of a message."""
     return list(m.entries)
+
+
+def snapshot_of(applied: list[tuple[int, int, bytes]], size: int = 0, fill: int = 0) -> bytes:
+    """A snapshot after these entries, of `size` bytes at least; `fill`: what fills it up."""
+    data = b"".join([struct.pack("<IBH", t, kind, len(data)) + data for t, kind, data in applied])
+    data += bytes(7)  # no entry has the term 0
+    return data + bytes([fill]) * (size - len(data))
+
+
+def restored(data: bytes) -> list[tuple[int, int, bytes]]:
+    """The entries that a snapshot stands for."""
+    applied = []
+    at = 0
+    while True:
+        term, kind, size = struct.unpack_from("<IBH", data, at)
+        if term == 0:
+            return applied
+        at += 7 + size
+        applied.append((term, kind, data[at - size : at]))
+
+
+def read_snapshot(store: Store) -> bytes:
+    """The data of the store's newest snapshot."""
+    data = b""
+    while len(data) < store.snapshot.size:
+        data += store.read_snapshot(len(data))
+    return data
 
 
 def _codec(node: int) -> Codec:
@@ -110,11 +146,12 @@ class Member:
         self.log = Log(self.store, self._ram_bytes)
         self.core = Core(
             self.node, self.voters, self.log, self.store.term, self.store.vote, self._draw,
-            doubt=self.store.damage or 0,
+            doubt=self.store.doubt,
         )  # fmt: skip
         self.out: list[bytes] = []
         self.applied: list[tuple[int, int, bytes]] = []
         self.reads: list[tuple[object, int]] = []
+        self._apply()
 
     def work(self) -> None:
         """Do what the core wants done, in the order that Ready names."""
@@ -123,19 +160,63 @@ class Member:
             ready = core.ready()
             if ready is None:
                 break
-            assert all(m.kind in (APPEND, COMMIT) for m in ready.early)
-            assert not any(m.kind in (APPEND, COMMIT) for m in ready.after)
+            assert all(m.kind in EARLY for m in ready.early)
+            assert not any(m.kind in EARLY for m in ready.after)
             if not ready.save:
                 self._send(ready.early)
-            if ready.save or ready.entries:
-                self.store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
+            save, entries = ready.save, ready.entries
+            if ready.chunks and save:
+                self.store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
+                save = False
+            for snapshot, offset, data in ready.chunks:
+                if offset == 0:
+                    self.store.begin_snapshot(
+                        snapshot.index, snapshot.term, snapshot.size, snapshot.crc
+                    )
+                self.store.add_to_snapshot(data)
+            if ready.installed:
+                self.store.end_snapshot(ready.keeps)
+            if save or entries:
+                self.store.append(
+                    save, ready.term, ready.vote, ready.first, entries, ready.doubt
+                )
             if ready.save:
                 self._send(ready.early)
             self._send(ready.after)
             self.reads.extend(ready.reads)
             core.advance()
+        self._apply()
+
+    def _apply(self) -> None:
+        core = self.core
+        if len(self.applied) < core.log.snapshot.index:
+            self.applied = restored(read_snapshot(self.store))
+            assert len(self.applied) == core.log.snapshot.index
         while len(self.applied) < core.commit:
             self.applied.append(core.log.entry(len(self.applied) + 1))
+
+    def compact(self, size: int = 0, fill: int = 0) -> None:
+        """Write a snapshot of all that is applied, at one time and into sectors of its own.
+
+        So the sectors before it aren't needed any more. size, fill: see `snapshot_of`.
+        """
+        data = snapshot_of(self.applied, size, fill)
+        index = len(self.applied)
+        store = self.store
+        self.log.coming = None  # as `compaction.py` does
+        store.end = SECTOR_BYTES
+        store.begin_snapshot(index, self.log.term(index))
+        for at in range(0, len(data), MAX_PIECE):
+            store.add_to_snapshot(data[at : at + MAX_PIECE])
+        store.end_snapshot(True)
+        assert store.snapshot.index == index and store.snapshot.size == len(data)
+
+    def forget(self) -> None:
+        """Let the ring come round: all sectors that aren't needed any more are erased."""
+        store = self.store
+        while store.oldest < store.floor:
+            store.end = SECTOR_BYTES
+            store.append(True, store.term, store.vote, 0, ())
 
     def _send(self, letters: list[Message]) -> None:
         for m in letters:
@@ -156,9 +237,10 @@ class Member:
 
     def hear(self, kind: int, src: int, term: int, index: int = 0, log_term: int = 0,
              commit: int = 0, ctx: int = 0,
-             entries: "Sequence[tuple[int, int, bytes]]" = ()) -> list[Message]:  # fmt: skip
+             entries: "Sequence[tuple[int, int, bytes]]" = (),
+             piece: "tuple[int, int, int, bytes] | None" = None) -> list[Message]:  # fmt: skip
         """Let it hear one message; what it sends then."""
-        m = letter(kind, src, self.node, term, index, log_term, commit, ctx, entries)
+        m = letter(kind, src, self.node, term, index, log_term, commit, ctx, entries, piece)
         self.core.step(message(frame(m)))
         self.work()
         return self.take()
@@ -189,7 +271,7 @@ class Member:
                 self.hear(APPEND_REPLY, peer, self.core.term, index=self.log.last, ctx=1)
 
     def terms(self) -> list[int]:
-        """The terms of all entries of its log."""
+        """The terms of all entries of its log, none of which has left it."""
         return [self.log.term(i) for i in range(1, self.log.last + 1)]
 
     def hard_state(self) -> tuple[int, int]:
@@ -216,9 +298,11 @@ class Group:
     """
 
     def __init__(self, count: int, draw: "Callable[[int, int], int]" = highest,
-                 ram_bytes: int = RAM_BYTES) -> None:  # fmt: skip
+                 ram_bytes: int = RAM_BYTES, sectors: int = SECTORS) -> None:  # fmt: skip
         voters = tuple(range(1, count + 1))
-        self.members = {n: Member(n, voters, draw=draw, ram_bytes=ram_bytes) for n in voters}
+        self.members = {
+            n: Member(n, voters, draw=draw, ram_bytes=ram_bytes, sectors=sectors) for n in voters
+        }
         self._begin()
 
     def _begin(self) -> None:
@@ -362,5 +446,8 @@ class Group:
         """Leader Completeness: it holds all that was committed in earlier terms."""
         for i, term in enumerate(self.committed_in):
             if term < leader.core.term:
-                held = leader.log.last > i and leader.log.entry(i + 1)
+                try:
+                    held = leader.log.last > i and leader.log.entry(i + 1)
+                except Compacted:
+                    held = leader.applied[i]
                 assert held == self.committed[i], "a leader without committed entry %d" % (i + 1)

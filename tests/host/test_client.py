@@ -284,7 +284,6 @@ def test_a_lost_leadership_leaves_the_outcome_open(file: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (messages.LOG_FULL, "flash log is full"),
         (messages.STATE_FULL, "no memory left"),
         (messages.BAD, "another version"),
     ],
@@ -299,15 +298,15 @@ def test_what_will_not_change_is_told_at_once(file: Path, status: int, message: 
         assert len(cluster.commands()) == 1
 
 
-def test_a_full_log_does_not_settle_a_copy_that_went_before(file: Path) -> None:
-    full: list[Reply | bytes] = [Reply(messages.LOG_FULL, 1)]
+def test_a_full_state_machine_does_not_settle_a_copy_that_went_before(file: Path) -> None:
+    full: list[Reply | bytes] = [Reply(messages.STATE_FULL, 1)]
     leader = in_turn([], *[full] * 1000)
-    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown, match="log is full"):
+    with asking(file, SHORT_S, leader) as (client, _), pytest.raises(Unknown, match="memory left"):
         client.put("k", b"v")
 
 
-def test_in_doubt_even_a_full_log_is_asked_again_for_what_it_holds(file: Path) -> None:
-    full: list[Reply | bytes] = [Reply(messages.LOG_FULL, 1)]
+def test_in_doubt_even_a_full_state_machine_is_asked_again_for_what_it_holds(file: Path) -> None:
+    full: list[Reply | bytes] = [Reply(messages.STATE_FULL, 1)]
     leader = in_turn([], full)
     with asking(file, LONG_S, leader) as (client, _):
         client.put("k", b"v")

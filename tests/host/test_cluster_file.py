@@ -1,6 +1,7 @@
 """cluster.toml: what is wrong in it is told by file, key and remedy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,13 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
     assert (cluster.name, cluster.majority, cluster.heartbeat_ms) == ("home", 2, 50)
     assert cluster.election_ms == (150, 300)
+    assert not cluster.slow_flash
     assert {m.id: m.host for m in cluster.nodes.values()} == {1: "a", 7: "b"}
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    for cluster in (on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)):
+    slow = replace(on_desk(tmp_path / "c.toml", 3), slow_flash=True)
+    for cluster in (on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9), slow):
         cluster.path.write_text(cluster.to_toml())
 
         assert load(cluster.path) == cluster
@@ -50,6 +53,8 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
     assert set(config["nodes"]) == {"1", "2", "3"}
     assert config["nodes"]["3"] == {"host": "127.0.0.1", "port": 7103, "client_port": 7203}
     assert config["election_ms"] == [150, 300]
+    assert "desk" not in config
+    assert replace(cluster, slow_flash=True).config(2) == {**config, "desk": {"slow_flash": True}}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,12 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
         ('name = "home"', 'name = "h"\nheartbeat_ms = true', "heartbeat_ms is True"),
         ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 257', "multiple of 4"),
         ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 8', "flash_kb is 8, .* from 24"),
+        (
+            'name = "home"',
+            'name = "h"\n[desk]\nslow_flash = 1',
+            "slow_flash is 1, .* true or false",
+        ),
+        ('name = "home"', 'name = "h"\n[desk]\nslow = true', "slow is not known .* slow_flash"),
         ("id = 7", "id = 1", "number 2: id is 1 like another"),
         ("id = 7", "id = 255", "number 2: id is 255, .* from 1 to 254"),
         ("id = 7", "", "number 2: id is missing"),

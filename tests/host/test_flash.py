@@ -1,24 +1,23 @@
 """The file that takes the place of a board's flash chip."""
 
 import os
-import sys
 
 from host_tools.desktop.flash import BLOCK_BYTES, Flash
+from raft.interpreter import ticks_diff, ticks_ms
+from tests.host.board_folder import BoardFolder, new_path, write
 from tests.support import raises
 
 PORTABLE = True
 
 BLOCKS = 4
-FOLDER = os.getenv("TMPDIR") or "/tmp"
 
 
 class Chip:
     """A new, erased flash; a context manager that removes it."""
 
     def __init__(self, contents: bytes = b"\xff" * BLOCKS * BLOCK_BYTES) -> None:
-        self.path = "{}/raft-test-{}".format(FOLDER, "".join("%02x" % b for b in os.urandom(8)))
-        with open(self.path, "wb") as f:
-            f.write(contents)
+        self.path = new_path()
+        write(self.path, contents)
 
     def __enter__(self) -> str:
         return self.path
@@ -120,24 +119,59 @@ def test_a_file_of_another_size_is_refused() -> None:
             assert path in str(raises(OSError, Flash, path))
 
 
-def test_a_board_finds_its_partition_by_name() -> None:
-    stand_ins = "host_tools/desktop/stand_ins"
+def test_a_slow_one_takes_a_boards_time_and_is_a_flash_all_the_same() -> None:
     with Chip() as path:
-        here = os.getcwd()
-        sys.path.insert(0, here + "/" + stand_ins)
-        partition = __import__("esp32").Partition
-        os.mkdir(path + ".d")
-        os.chdir(path + ".d")
-        try:
-            os.rename(path, "raft.flash")
-            found = partition.find(partition.TYPE_DATA, label="raft")
-            assert [p.ioctl(4, 0) for p in found] == [BLOCKS]
-            assert found[0].info()[3:5] == (BLOCKS * BLOCK_BYTES, "raft")
-            assert partition.find(partition.TYPE_DATA, label="other") == []
-            assert partition.find(partition.TYPE_APP) == []
-            found[0].close()
-            os.rename("raft.flash", path)
-        finally:
-            os.chdir(here)
-            os.rmdir(path + ".d")
-            sys.path.pop(0)
+        flash = Flash(path, slow=True)
+        start = ticks_ms()
+
+        flash.writeblocks(1, bytes(range(256)) * 2, 200)  # in pages 0, 1 and 2
+        programmed = ticks_ms()
+        flash.ioctl(6, 2)
+        flash.ioctl(6, 2)
+        erased = ticks_ms()
+
+        assert ticks_diff(programmed, start) >= 3
+        assert ticks_diff(erased, programmed) >= 2 * 45
+        assert read(flash, 1, 514, 199) == b"\xff" + bytes(range(256)) * 2 + b"\xff"
+        assert read(flash, 0) == read(flash, 2) == b"\xff" * BLOCK_BYTES
+        raises(OSError, flash.writeblocks, 1, b"a", 200)
+        flash.writeblocks(1, bytes(range(256)) * 32)
+        assert read(flash, 1, 2 * BLOCK_BYTES) == bytes(range(256)) * 32
+        raises(OSError, flash.writeblocks, BLOCKS - 1, b"ab", BLOCK_BYTES - 1)
+        flash.ioctl(6, 1)
+        assert read(flash, 1) == b"\xff" * BLOCK_BYTES
+        assert read(flash, 2) == bytes(range(256)) * 16
+        flash.close()
+
+
+def test_a_board_finds_its_partition_by_name() -> None:
+    with BoardFolder() as board:
+        write("raft.flash", b"\xff" * BLOCKS * BLOCK_BYTES)
+        partition = board.esp32.Partition
+
+        found = partition.find(partition.TYPE_DATA, label="raft")
+
+        assert [p.ioctl(4, 0) for p in found] == [BLOCKS]
+        assert found[0].info()[3:5] == (BLOCKS * BLOCK_BYTES, "raft")
+        assert partition.find(partition.TYPE_DATA, label="other") == []
+        assert partition.find(partition.TYPE_APP) == []
+        found[0].close()
+
+
+def test_a_boards_configuration_makes_its_flash_slow() -> None:
+    with BoardFolder() as board:
+        write("raft.flash", b"\xff" * BLOCK_BYTES)
+        for config, slow in (
+            (None, False),
+            (b'{"id": 1}', False),
+            (b'{"desk": {}}', False),
+            (b'{"desk": {"slow_flash": false}}', False),
+            (b'{"desk": {"slow_flash": true}}', True),
+        ):
+            if config:
+                write("config.json", config)
+
+            partition = board.esp32.Partition("raft")
+
+            assert partition.slow is slow, config
+            partition.close()

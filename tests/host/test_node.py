@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from host_tools.client import Client
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.events import Event, parse
 from host_tools.firmware import FIRMWARE
+from raft.compaction import sectors_needed
+from raft.kv import KeyValue
+from raft.sessions import Sessions
 
 PROJECT = FIRMWARE.parent
 PATIENCE_S = 30.0
@@ -131,6 +135,25 @@ def test_the_process_that_was_started_is_the_node(
 
 
 @each_interpreter
+def test_a_node_with_slow_flash_keeps_what_it_has_acknowledged(
+    start: Start, cluster: Cluster, interpreter: str
+) -> None:
+    cluster.path.write_text(replace(cluster, slow_flash=True).to_toml())
+    process = start(node_command(cluster, "--interpreter", interpreter))
+    with Client(cluster.path, PATIENCE_S) as client:
+        for i in range(20):
+            client.put("k", b"%d" % i)
+    process.end(signal.SIGKILL)
+
+    start(node_command(cluster, "--interpreter", interpreter))
+
+    with Client(cluster.path, PATIENCE_S) as client:
+        assert client.get("k") == b"19"
+    config = json.loads((desk.state_folder(cluster, 1) / "config.json").read_text())
+    assert config["desk"] == {"slow_flash": True}
+
+
+@each_interpreter
 def test_a_folder_is_one_nodes_alone_until_that_one_has_ended(
     start: Start, cluster: Cluster, interpreter: str
 ) -> None:
@@ -161,14 +184,28 @@ def test_a_port_in_use_is_told_with_its_key(start: Start, cluster: Cluster) -> N
 def test_a_new_nodes_flash_is_erased_and_as_large_as_the_file_says(
     start: Start, cluster: Cluster, tmp_path: Path
 ) -> None:
-    cluster.path.write_text(cluster.to_toml().replace("flash_kb = 4096", "flash_kb = 64"))
+    cluster.path.write_text(replace(cluster, flash_kb=128, state_kb=1).to_toml())
     state = tmp_path / "somewhere" / "else"
 
     process = start(node_command(cluster, "--state", str(state)))
     process.until(lambda: process.events("leader"))
 
-    assert (state / "raft.flash").stat().st_size == 64 * 1024
+    assert (state / "raft.flash").stat().st_size == 128 * 1024
     assert (state / "raft.flash").read_bytes().endswith(b"\xff" * 32768)
+
+
+def test_a_flash_that_is_too_small_for_the_state_is_told_with_the_size_it_needs(
+    start: Start, cluster: Cluster
+) -> None:
+    cluster.path.write_text(replace(cluster, flash_kb=64, state_kb=24).to_toml())
+
+    process = start(node_command(cluster))
+    process.until(lambda: process.events("reset"))
+
+    error = process.events("reset")[0].facts["error"]
+    needed = sectors_needed(Sessions(KeyValue(24 * 1024)).max_bytes) * 4
+    assert "state_kb" in error
+    assert f"partition_of_{needed}_KB,_this_one_has_64_KB" in error
 
 
 @each_interpreter
@@ -200,9 +237,10 @@ def test_with_wifi_it_joins_the_network_first(
     start: Start, cluster: Cluster, tmp_path: Path, interpreter: str
 ) -> None:
     # given a board's configuration
-    config = {**cluster.config(1), "wifi": {"ssid": "home", "password": "secret"}}
+    wifi = {"ssid": "home", "password": "secret"}
+    config = {**cluster.config(1), "state_kb": 1, "wifi": wifi}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "raft.flash").write_bytes(b"\xff" * 65536)
+    (tmp_path / "raft.flash").write_bytes(b"\xff" * 128 * 1024)
     command = desk.interpreter_command(interpreter)
 
     # when it starts with no other preparation

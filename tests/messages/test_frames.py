@@ -12,17 +12,23 @@ from raft.messages import (
     COMMAND,
     COMMIT,
     CONFIG,
+    DOUBT_REJECT,
+    DOUBT_REPLY,
     EMPTY_BYTES,
     MAX_DATA,
     MAX_DATAGRAM,
     MAX_NUMBER,
+    MAX_PIECE,
     NOOP,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     READ,
     REPLY,
     RESCUE,
+    SNAPSHOT,
+    SNAPSHOT_REPLY,
     STATUS,
+    TRUST,
     VOTE,
     VOTE_REPLY,
     WRITE,
@@ -62,10 +68,12 @@ else:
 
 
 CLUSTER = "test"  # CRC-32 0x187f7e0c, of which frames carry 0x7e0c
-KINDS = range(PRE_VOTE, RESCUE + 1)
+KINDS = range(PRE_VOTE, DOUBT_REJECT + 1)
 BOARD_BYTES = 32  # a heartbeat and a vote request have at most this
 ENTRIES = [(8, COMMAND, b"abc"), (8, NOOP, b"")]
 ENTRIES_HEX = "08000000 0300 01 616263   08000000 0000 00"
+PIECE = (512, 515, 0x39ABCDEF, b"abc")  # the last three bytes of 515
+PIECE_HEX = "00020000 03020000 efcdab39 616263"
 FIELDS = ("kind", "src", "dst", "term", "index", "log_term", "commit", "ctx")
 
 # Of node 2 to node 1: term 8, index 300, log term 7, commit 0x1234, ctx 0x01020304 or 5.
@@ -93,6 +101,17 @@ GOLDEN = (
     ((RESCUE, 2, 1, 8, 0, 0, 0x1234, 0), [(3, COMMAND, b"xy")],
      "a1 09 02 01 0c7e 2900  08000000 00000000 00000000 34120000 00000000"
      "03000000 0200 01 7879  0d13f97a"),
+    ((SNAPSHOT, 2, 1, 8, 300, 7, 0x1234, 5), (),
+     "a1 0a 02 01 0c7e 2f00  08000000 2c010000 07000000 34120000 05000000"
+     + PIECE_HEX + "f13f87a3"),
+    ((SNAPSHOT_REPLY, 2, 1, 8, 300, 512, 0x1234, 5), (),
+     "a1 0b 02 01 0c7e 2000  08000000 2c010000 00020000 34120000 05000000  1a29a07e"),
+    ((TRUST, 2, 1, 8, 300, 0, 0x1234, 0), (),
+     "a1 0c 02 01 0c7e 2000  08000000 2c010000 00000000 34120000 00000000  6f26c7c3"),
+    ((DOUBT_REPLY, 2, 1, 8, 300, 0, 0x1234, 5), (),
+     "a1 0d 02 01 0c7e 2000  08000000 2c010000 00000000 34120000 05000000  1ccd959a"),
+    ((DOUBT_REJECT, 2, 1, 8, 300, 7, 0x1234, 5), (),
+     "a1 0e 02 01 0c7e 2000  08000000 2c010000 07000000 34120000 05000000  5009995d"),
 )  # fmt: skip
 
 
@@ -100,15 +119,22 @@ def unhex(text: str) -> bytes:
     return unhexlify(text.replace(" ", ""))
 
 
-def message(fields: tuple[int, ...], entries: "Sequence[tuple[int, int, bytes]]" = ()) -> Message:
+def message(fields: tuple[int, ...], entries: "Sequence[tuple[int, int, bytes]]" = (),
+            piece: tuple[int, int, int, bytes] = PIECE) -> Message:  # fmt: skip
     m = Message()
     m.kind, m.src, m.dst, m.term, m.index, m.log_term, m.commit, m.ctx = fields
     m.entries = entries  # type: ignore[assignment]
+    if m.kind == SNAPSHOT:
+        m.offset, m.size, m.crc, m.data = piece
     return m
 
 
 def fields_of(m: Message) -> tuple[int, ...]:
     return tuple([getattr(m, name) for name in FIELDS])
+
+
+def piece_of(m: Message) -> tuple[int, int, int, bytes]:
+    return m.offset, m.size, m.crc, m.data
 
 
 def encode(m: Message) -> bytes:
@@ -133,6 +159,12 @@ def raw_entry(term: int = 8, size: int = 3, kind: int = COMMAND, data: bytes = b
     return struct.pack("<IHB", term, size, kind) + data
 
 
+def raw_piece(
+    offset: int = 512, size: int = 515, crc: int = 0x39ABCDEF, data: bytes = b"abc"
+) -> bytes:
+    return struct.pack("<III", offset, size, crc) + data
+
+
 def is_refused(frame: bytes) -> bool:
     return Codec(1, CLUSTER).decode(frame, Message()) is False
 
@@ -154,6 +186,7 @@ def test_the_documented_bytes_are_read_as_the_message() -> None:
 
         assert fields_of(m) == fields
         assert list(m.entries) == list(entries)
+        assert m.kind != SNAPSHOT or piece_of(m) == PIECE
 
 
 def test_a_heartbeat_and_a_vote_request_have_at_most_32_bytes() -> None:
@@ -174,15 +207,19 @@ def test_every_message_comes_back_as_it_was_sent() -> None:
             for _ in range(dice.below(5)):
                 kind_of_entry = dice.pick((NOOP, COMMAND, CONFIG))
                 entries.append((term, kind_of_entry, dice.bytes(dice.below(250))))
+        data = dice.bytes(dice.pick((1, 2, MAX_PIECE - 1, MAX_PIECE)))
+        size = dice.pick((len(data), 1 << 20, MAX_NUMBER))
+        piece = (dice.pick((0, size - len(data))), size, dice.pick(numbers), data)
         fields = (
             kind, dice.draw(1, 254), 1, term, dice.pick(numbers), log_term, dice.pick(numbers), i,
         )  # fmt: skip
         m = Message()
 
-        assert Codec(1, CLUSTER).decode(encode(message(fields, entries)), m), fields
+        assert Codec(1, CLUSTER).decode(encode(message(fields, entries, piece)), m), fields
 
         assert fields_of(m) == fields
         assert list(m.entries) == entries
+        assert kind != SNAPSHOT or piece_of(m) == piece
 
 
 def test_the_largest_entry_fits_into_a_datagram() -> None:
@@ -213,6 +250,11 @@ def test_a_message_reused_has_nothing_of_the_last_one() -> None:
     assert codec.decode(raw(), m)
 
     assert list(m.entries) == []
+    assert codec.decode(raw(tail=raw_entry()), m)
+
+    assert codec.decode(raw(SNAPSHOT, tail=raw_piece()), m)
+
+    assert list(m.entries) == []
 
 
 def test_the_frames_of_this_test_are_accepted_if_nothing_is_wrong_with_them() -> None:
@@ -220,6 +262,7 @@ def test_the_frames_of_this_test_are_accepted_if_nothing_is_wrong_with_them() ->
     assert not is_refused(raw(tail=raw_entry()))
     assert not is_refused(raw(RESCUE, tail=raw_entry(3) + raw_entry(2)))
     assert not is_refused(raw(term=MAX_NUMBER, ctx=MAX_NUMBER))
+    assert not is_refused(raw(SNAPSHOT, tail=raw_piece()))
 
 
 def test_a_frame_for_another_node_or_cluster_is_refused() -> None:
@@ -238,7 +281,8 @@ def test_a_frame_of_another_format_version_is_refused() -> None:
 
 def test_a_frame_of_an_unknown_kind_is_refused() -> None:
     for kind in range(256):
-        assert is_refused(raw(kind)) == (kind not in KINDS)
+        tail = raw_piece() if kind == SNAPSHOT else b""
+        assert is_refused(raw(kind, tail=tail)) == (kind not in KINDS)
 
 
 def test_numbers_out_of_range_are_refused() -> None:
@@ -252,11 +296,11 @@ def test_numbers_out_of_range_are_refused() -> None:
 
 
 def test_frames_too_short_or_too_long_are_refused() -> None:
-    whole = raw(tail=raw_entry())
-    for n in range(len(whole)):
-        assert is_refused(whole[:n])  # what was cut off
-        if n > 4:
-            assert is_refused(sealed(whole[: n - 4]))  # sealed like that, but of another length
+    for whole in (raw(tail=raw_entry()), raw(SNAPSHOT, tail=raw_piece())):
+        for n in range(len(whole)):
+            assert is_refused(whole[:n])  # what was cut off
+            if n > 4:
+                assert is_refused(sealed(whole[: n - 4]))  # sealed so, but of another length
     full = [raw_entry(8, 1000, COMMAND, bytes(1000)), raw_entry(8, 354, COMMAND, bytes(354))]
     assert len(raw(tail=b"".join(full))) == MAX_DATAGRAM
     assert not is_refused(raw(tail=b"".join(full)))
@@ -271,7 +315,7 @@ def test_a_frame_that_gives_another_length_is_refused() -> None:
 
 
 def test_each_flipped_bit_is_noticed() -> None:
-    for frame in (raw(), raw(tail=raw_entry())):
+    for frame in (raw(), raw(tail=raw_entry()), raw(SNAPSHOT, tail=raw_piece())):
         for i in range(len(frame) * 8):
             flipped = bytearray(frame)
             flipped[i // 8] ^= 1 << i % 8
@@ -287,6 +331,7 @@ def test_refusing_a_datagram_takes_less_memory_than_its_own_size() -> None:
         raw(tail=raw_entry() * 90)[:-1],
         raw(tail=raw_entry() * 90)[:-1] + b"?",
         raw(dst=2, tail=raw_entry() * 90),
+        raw(SNAPSHOT, tail=raw_piece(0, 513, data=bytes(MAX_PIECE + 1))),
     ):
         assert allocated(codec.decode, frame, m) < len(frame)
 
@@ -294,6 +339,47 @@ def test_refusing_a_datagram_takes_less_memory_than_its_own_size() -> None:
 def test_entries_are_refused_where_none_belong() -> None:
     for kind in KINDS:
         assert is_refused(raw(kind, tail=raw_entry())) == (kind not in (APPEND, RESCUE))
+
+
+def test_a_piece_of_a_snapshot_is_refused_where_none_belongs() -> None:
+    for kind in KINDS:
+        assert is_refused(raw(kind, tail=raw_piece())) == (kind != SNAPSHOT)
+
+
+def test_a_piece_has_at_least_one_byte_and_at_most_512() -> None:
+    assert MAX_PIECE == 512
+    for n in (1, 511, 512):
+        assert not is_refused(raw(SNAPSHOT, tail=raw_piece(0, 2000, data=bytes(n))))
+    for n in (0, 513, 514, MAX_DATAGRAM - EMPTY_BYTES - 12):
+        assert is_refused(raw(SNAPSHOT, tail=raw_piece(0, 2000, data=bytes(n))))
+
+
+def test_a_piece_without_its_whole_header_is_refused() -> None:
+    for n in range(12):
+        assert is_refused(raw(SNAPSHOT, tail=raw_piece()[:n])), n
+
+
+def test_a_piece_that_reaches_beyond_its_snapshot_is_refused() -> None:
+    for offset, size, is_sound in (
+        (0, 3, True),
+        (0, 2, False),
+        (1, 3, False),
+        (512, 514, False),
+        (515, 515, False),
+        (MAX_NUMBER - 3, MAX_NUMBER, True),
+        (MAX_NUMBER - 2, MAX_NUMBER, False),
+        (MAX_NUMBER + 1, MAX_NUMBER, False),
+        ((1 << 32) - 1, MAX_NUMBER, False),
+        ((1 << 32) - 3, 515, False),  # whose end would be 0 again in 32 bits
+    ):
+        assert is_refused(raw(SNAPSHOT, tail=raw_piece(offset, size))) != is_sound, (offset, size)
+
+
+def test_a_snapshot_of_a_length_or_crc_out_of_range_is_refused() -> None:
+    assert not is_refused(raw(SNAPSHOT, tail=raw_piece(0, MAX_NUMBER, MAX_NUMBER)))
+    for number in (MAX_NUMBER + 1, 1 << 31, (1 << 32) - 1):
+        assert is_refused(raw(SNAPSHOT, tail=raw_piece(size=number)))
+        assert is_refused(raw(SNAPSHOT, tail=raw_piece(crc=number)))
 
 
 def test_malformed_entries_are_refused() -> None:

@@ -23,13 +23,18 @@ from raft.messages import (
     APPEND,
     APPEND_REPLY,
     COMMAND,
+    DOUBT_REJECT,
     MAX_DATAGRAM,
     MAX_NUMBER,
+    MAX_PIECE,
+    PEER_BYTES,
+    PIECE_HEADER_BYTES,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     READ,
     REPLY,
     RESCUE,
+    SNAPSHOT,
     STATUS,
     VOTE_REPLY,
     WRITE,
@@ -41,6 +46,7 @@ from tests.flash import RamFlash
 
 CLUSTER = "test"
 TERM = 3  # of the node at the start
+SECTORS = 48  # more than a state machine of the default size needs
 EXAMPLES = 100
 BATCH = 1000  # mutations per example
 TOTAL = 3 * EXAMPLES * BATCH
@@ -96,7 +102,7 @@ class Target:
             "cluster": CLUSTER,
             "nodes": {n: {"host": "127.0.0.1", "port": 0, "client_port": 0} for n in "123"},
         }
-        self.node = Node(config, RamFlash(32), events=Events(1, write=lambda line: None))
+        self.node = Node(config, RamFlash(SECTORS), events=Events(1, write=lambda line: None))
         self.peers = self.attach(self.node.endpoint)
         self.clients = self.attach(self.node._clients)
         self.become(role)
@@ -130,6 +136,8 @@ class Target:
         core, store = node.core, node.store
         return {
             "core": (core.role, core.term, core.vote, core.leader, core.commit, core.alarm),
+            "doubt": (core.doubt, store.doubt),
+            "snapshot": (core.log.coming, list(core.log.chunks), store.coming, store.snapshot.index),
             "log": [core.log.entry(i) for i in range(1, core.log.last + 1)],
             "peers": [vars(p) | {"_in_flight": list(p._in_flight)} for p in core.peers.values()],
             "flash": (store.term, store.vote, store.last, store.programs),
@@ -147,11 +155,12 @@ def originals() -> list[bytes]:
     """Sound frames to node 1; nearly each of them would change something if it were taken."""
     entries = [(TERM, COMMAND, b"data"), (TERM, COMMAND, b"x" * 40)]
     frames = []
-    for kind in range(PRE_VOTE, RESCUE + 1):
+    for kind in range(PRE_VOTE, DOUBT_REJECT + 1):
+        piece = (0, 2 * MAX_PIECE, 99, bytes(MAX_PIECE)) if kind == SNAPSHOT else None
         for term in (TERM, TERM + 1, 9, MAX_NUMBER):
             for src, index in ((2, 0), (3, 6)):
                 with_entries = entries if kind in (APPEND, RESCUE) else ()
-                m = letter(kind, src, 1, term, index, min(index, TERM), 5, 1, with_entries)
+                m = letter(kind, src, 1, term, index, min(index, TERM), 5, 1, with_entries, piece)
                 frames.append(frame(m))
     return frames
 
@@ -211,15 +220,22 @@ def readdressed(data: bytes, rng: random.Random) -> bytes:
 def broken(data: bytes, rng: random.Random) -> bytes:
     """Sealed, but with a field that can't be."""
     head = bytearray(data[:-4])
-    field = rng.randrange(4)
+    field = rng.randrange(6 if head[1] == SNAPSHOT else 4)
     if field == 0:
         head[0] ^= 1 << rng.randrange(8)
     elif field == 1:
-        head[1] = rng.choice((0, 10, 15, WRITE, READ, STATUS, REPLY, 20, 255))
+        head[1] = rng.choice((0, 15, WRITE, READ, STATUS, REPLY, 20, 255))
     elif field == 2:
         head[11 + 4 * rng.randrange(min(5, len(head) // 4 - 2))] |= rng.choice((0x40, 0x80))
-    else:
+    elif field == 3:
         head += rng.randbytes(rng.randrange(1, 7))  # less than an entry
+    elif field == 4:  # offset, length or CRC-32 of the snapshot
+        head[PEER_BYTES + 3 + 4 * rng.randrange(3)] |= rng.choice((0x40, 0x80))
+    else:  # a piece that has not even its header, or that is too short or too long
+        del head[PEER_BYTES + rng.randrange(PIECE_HEADER_BYTES + 1) :]
+        if len(head) == PEER_BYTES + PIECE_HEADER_BYTES:
+            head += bytes(rng.choice((0, MAX_PIECE + 1)))
+        struct.pack_into("<H", head, 6, len(head) + 4)
     return sealed(bytes(head))
 
 
@@ -368,7 +384,7 @@ def test_a_sound_request_with_a_senseless_payload_is_answered_and_changes_nothin
 def test_the_sound_frames_that_were_mutated_are_taken() -> None:
     target = Target(FOLLOWER)
 
-    target.take(originals()[:-2], target.peers, target.node._hear_peers)
+    target.take(originals(), target.peers, target.node._hear_peers)
     target.take(requests(), target.clients, target.node._hear_clients)
 
     assert target.node.dropped == 0

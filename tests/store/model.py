@@ -1,7 +1,7 @@
 """What a flash store has to hold, as plain lists; portable."""
 
 from raft.messages import COMMAND, NOOP
-from raft.store import Store
+from raft.store import Compacted, Store
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, RamFlash
 
@@ -59,8 +59,18 @@ class Write:
         store.append(self.save, self.term, self.vote, self.first, self.entries)
 
 
+class Install:
+    """One call of `Store.end_snapshot(False)`: the log begins anew behind `log`."""
+
+    def __init__(self, log: "list[tuple[int, int, bytes]]") -> None:
+        self.log = log  # all that the snapshot stands for
+
+
 class Model:
-    """Hard state and log after all writes that were acknowledged."""
+    """Hard state and log after all writes that were acknowledged.
+
+    The log is whole; the store may have forgotten the beginning of it.
+    """
 
     def __init__(self) -> None:
         self.term = 0
@@ -72,22 +82,33 @@ class Model:
         other.term, other.vote, other.log = self.term, self.vote, list(self.log)
         return other
 
-    def take(self, write: Write) -> None:
+    def take(self, write: "Write | Install") -> None:
+        if isinstance(write, Install):
+            self.log = list(write.log)
+            return
         if write.save:
             self.term, self.vote = write.term, write.vote
         if write.entries:
             self.log[write.first - 1 :] = write.entries
 
-    def found(self, store: Store, write: Write | None = None) -> "Model":
+    def found(self, store: Store, write: "Write | Install | None" = None) -> "Model":
         """What `store` holds, which must be this model, or additionally a prefix of `write`,
         which the power cut: the hard state comes first, then the entries in order."""
         assert store.damage is None, "damage reported up to %d" % store.damage
         after = self.copy()
-        log = contents(store)
+        entries = contents(store)
+        if isinstance(write, Install):
+            if store.base == len(write.log) == store.last:
+                after.take(write)
+            write = None
+        before = list(after.log)
+        log = before[: store.base] + entries
+        assert store.base <= store.snapshot.index, "entries without the state before them"
+        assert store.base_term == (log[store.base - 1][0] if store.base else 0)
         if write and write.save and (store.term, store.vote) == (write.term, write.vote):
             after.term, after.vote = write.term, write.vote
         assert (store.term, store.vote) == (after.term, after.vote), "neither old nor new state"
-        if log != self.log:
+        if log != before:
             assert write and (after.term, after.vote) == (write.term, write.vote), "state lost"
             taken = len(log) - write.first + 1
             assert 0 < taken <= len(write.entries), "%d entries found" % len(log)
@@ -97,14 +118,21 @@ class Model:
 
 
 def contents(store: Store) -> list[tuple[int, int, bytes]]:
-    """All entries that the store gives back."""
+    """All entries that the store gives back: from the one behind its base on."""
     log: list[tuple[int, int, bytes]] = []
-    while len(log) < store.last:
-        entries = store.live(len(log) + 1, SECTOR_BYTES)
+    store.reaches(store.last)  # which finds out what the base is
+    while store.base + len(log) < store.last:
+        base = store.base
+        try:
+            entries = store.live(base + len(log) + 1, SECTOR_BYTES)
+        except Compacted:  # damaged, and not needed: only now it is seen
+            assert base < store.base == store.snapshot.index
+            log.clear()
+            continue
         assert entries, "live() without what was asked for"
         log += entries
-    assert len(log) == store.last, "live() beyond the last entry"
-    assert store.last_term == (log[-1][0] if log else 0)
+    assert store.base + len(log) == store.last, "live() beyond the last entry"
+    assert store.last_term == (log[-1][0] if log else store.base_term)
     return log
 
 

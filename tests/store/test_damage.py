@@ -21,6 +21,7 @@ PORTABLE = True
 
 SECTORS = 16
 WRITES = 60
+HEAD = "<4sBBHIIIIIIIHHI"  # without its CRC-32
 STRIDE = 5 if sys.implementation.name == "cpython" else 23  # bytes between two bits turned
 LARGE_BYTES = 1180  # three such entries fill a sector
 
@@ -80,9 +81,8 @@ def repair(store: Store, model: Model) -> None:
     while same < min(len(log), len(model.log)) and log[same] == model.log[same]:
         same += 1
     model.take(Write(True, max(store.term, model.term) + 1, 0))
-    while len(model.log) < (store.damage or 0):
-        model.log.append((model.term, NOOP, b""))
-    store.append(True, model.term, model.vote, same + 1, model.log[same:])
+    model.log.append((model.term, NOOP, b""))
+    store.append(True, model.term, model.vote, same + 1, model.log[same:], 0)
 
 
 def check_damage(flash: Flash, store: Store, write: int) -> None:
@@ -132,12 +132,14 @@ def check_repair(flash: Flash, spoilt: RamFlash, store: Store) -> None:
     # when it goes on without what was lost, then the damage stays known
     store.append(True, max(store.term, flash.model.term) + 1, 0, 0, ())
     store = opened(spoilt)
-    assert store.damage is not None and store.damage >= len(flash.model.log)
+    assert store.damage is None and store.doubt >= len(flash.model.log)
     # when a leader has sent what was lost, then the log is whole
     model = flash.model.copy()
     store = Store(spoilt, NODE)
     repair(store, model)
-    model.found(opened(spoilt))
+    found = opened(spoilt)
+    model.found(found)
+    assert found.doubt == 0
 
 
 def test_what_stands_behind_a_broken_record_of_the_last_program_is_no_later_program() -> None:
@@ -348,21 +350,25 @@ def test_another_node_s_flash_is_refused_by_name() -> None:
 
 
 def test_a_flash_of_another_format_version_is_refused() -> None:
-    flash = RamFlash(SECTORS)
-    Store(flash, NODE).append(True, 1, 1, 0, ())
-    sector = flash.sector(0)
-    sector[4] = 2
-    struct.pack_into("<I", sector, 24, crc32(sector[:24]))
-    flash.fill(0, sector)
+    for version in (1, 3):
+        flash = RamFlash(SECTORS)
+        Store(flash, NODE).append(True, 1, 1, 0, ())
+        sector = flash.sector(0)
+        assert sector[4] == 2
+        sector[4] = version
+        struct.pack_into("<I", sector, HEADER_BYTES - 4, crc32(sector[: HEADER_BYTES - 4]))
+        flash.fill(0, sector)
 
-    assert "version 2" in str(raises(StoreError, Store, flash, NODE))
+        error = raises(StoreError, Store, flash, NODE)
+
+        assert "version %d" % version in str(error) and "erase it" in str(error)
 
 
 def test_a_partition_that_is_too_small_is_refused() -> None:
     error = raises(StoreError, Store, RamFlash(RESERVE + 1), NODE)
 
     assert "at least %d" % (RESERVE + 2) in str(error)
-    assert Store(RamFlash(RESERVE + 2), NODE).free_sectors() > 0
+    assert Store(RamFlash(RESERVE + 2), NODE).has_room(0)
 
 
 def test_a_partition_with_sectors_of_another_size_is_refused() -> None:
@@ -373,11 +379,28 @@ def test_a_partition_with_sectors_of_another_size_is_refused() -> None:
     assert str(SECTOR_BYTES) in str(raises(StoreError, Store, Small(SECTORS), NODE))
 
 
-def test_a_head_is_as_long_as_its_description_says() -> None:
+def test_a_head_has_the_documented_fields_and_length() -> None:
+    # given a ring whose log goes on behind entry 4
     flash = RamFlash(SECTORS)
-    Store(flash, NODE).append(True, 7, 2, 0, ())
+    store = Store(flash, NODE)
+    store.begin_log(4, 3)
+    store.identity = 77
+    store.append(True, 7, 2, 5, [(6, COMMAND, b"a")], 9)
+    end = store.end
+    sector = flash.sector(0)
+    head = struct.unpack_from(HEAD, sector)
+    assert head[:7] == (b"RAFT", 2, NODE, 2, 0, 7, 5)  # .., vote, sequence, term, next index
+    assert head[7:10] == (3, 9, 0)  # the term before that, the doubt, the oldest sector needed
+    assert head[10] == 77
+    assert crc32(sector[:44]) == struct.unpack_from("<I", sector, 44)[0]
 
-    head = struct.unpack_from("<4sBBHIIII", flash.sector(0))
+    # when the next one is begun, and this one isn't needed any more
+    store.end = SECTOR_BYTES
+    store.floor = 1
+    store.append(True, 8, 0, 6, [(8, COMMAND, b"b")])
 
-    assert head[:7] == (b"RAFT", 1, NODE, 0, 0, 0, 1)
-    assert struct.calcsize("<4sBBHIIII") + 4 == HEADER_BYTES
+    # then it tells of the one before: how far back it was begun, its end and its lowest entry
+    head = struct.unpack_from(HEAD, flash.sector(1))
+    assert head[:7] == (b"RAFT", 2, NODE, 0, 1, 8, 6)
+    assert head[7:] == (6, 9, 1, 77, 1, end, 5)
+    assert struct.calcsize(HEAD) + 4 == HEADER_BYTES

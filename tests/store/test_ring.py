@@ -32,6 +32,11 @@ def used_flash(sectors: int = SECTORS) -> RamFlash:
     return flash
 
 
+def free_sectors(store: Store) -> int:
+    """Sectors that commands may still use, beside the one being filled."""
+    return store.sectors - RESERVE - store.used_sectors()
+
+
 def fill(store: Store) -> int:
     """Append commands while there is room for them; returns how many."""
     count = 0
@@ -158,7 +163,7 @@ def test_sectors_are_erased_ahead_and_none_while_a_command_waits() -> None:
 def test_a_blank_sector_is_not_erased() -> None:
     flash, store = new_store()
     fill(store)
-    while store.free_sectors() > -RESERVE:
+    while free_sectors(store) > -RESERVE:
         store.append(True, store.term + 1, 0, 0, ())
         assert not store.idle()
     assert flash.erases == store.erases == store.late_erases == 0
@@ -194,7 +199,7 @@ def test_a_full_ring_refuses_commands_while_terms_and_votes_go_on() -> None:
     # given no room for a command
     assert count > (SECTORS - RESERVE) * (SECTOR_BYTES // 100)
     assert not store.has_room(COMMAND_BYTES)
-    assert not store.has_room(0) or store.free_sectors() == 0
+    assert not store.has_room(0) or free_sectors(store) == 0
 
     # when there are elections, then their terms, votes and no-ops find their place
     elections = 0
@@ -209,10 +214,10 @@ def test_a_full_ring_refuses_commands_while_terms_and_votes_go_on() -> None:
 
 def test_room_is_what_the_reserve_leaves() -> None:
     store = new_store()[1]
-    assert store.free_sectors() == SECTORS - RESERVE
-    while store.free_sectors() > 0:
+    assert free_sectors(store) == SECTORS - RESERVE
+    while free_sectors(store) > 0:
         store.append(False, 1, 0, store.last + 1, [command(1, 1000)])
-        assert store.free_sectors() == SECTORS - RESERVE - store.used_sectors()
+        assert free_sectors(store) == SECTORS - RESERVE - store.used_sectors()
     # in the last sector that commands may use, what counts is what is left of it
     left = SECTOR_BYTES - HEADER_BYTES - 1000 - RECORD_BYTES
     assert store.has_room(left - RECORD_BYTES - 3)
@@ -254,27 +259,77 @@ def test_beyond_the_last_sector_a_write_fails_and_all_before_it_is_kept() -> Non
     model.found(opened(flash))
 
 
-def test_a_device_fault_during_a_truncation_leaves_the_old_log_or_a_part_of_the_new() -> None:
+def truncation() -> tuple[RamFlash, Store, Model, Write]:
+    """A log of eight entries, and a write that is to replace those from the fourth on."""
+    flash, store = new_store()
+    model = Model()
+    old = Write(True, 1, 1, 1, [command(i) for i in range(1, 9)])
+    old.to(store)
+    model.take(old)
+    return flash, store, model, Write(True, 2, 0, 4, [(2, COMMAND, bytes(100 * i)) for i in (1, 2)])
+
+
+def test_a_truncation_whose_program_fails_goes_into_the_next_sector() -> None:
     # canonical/raft#450: the truncation had taken effect in memory, the write had failed
     for faults in (1, 2):
-        flash, store = new_store()
-        model = Model()
-        old = Write(True, 1, 1, 1, [command(i) for i in range(1, 9)])
-        old.to(store)
-        model.take(old)
-        new = Write(True, 2, 0, 4, [(2, COMMAND, bytes(100 * i)) for i in range(4)])
+        # when the program fails that is to replace entries, and perhaps the next one too
+        flash, store, model, new = truncation()
+        flash.failures = faults
+        new.to(store)
+        model.take(new)
 
-        # when the program fails that was to replace entries, and fails again when it is repeated
-        for _ in range(faults):
-            store = Store(flash, NODE)
-            flash.failures = 1
-            raises(OSError, new.to, store)
-            model = model.found(opened(flash), new)
+        # then these sectors are left out, and the new log is durable
+        assert (store.faults, store.bad) == (faults, set(range(faults)))
+        for s in (store, opened(flash)):
+            model.found(s)
+            assert (s.newest, s.last) == (faults, 5)
+        # then the log goes on from there, also after a restart
+        more = Write(False, 2, 0, 6, [(2, COMMAND, b"more")])
+        for s in (store, Store(flash.copy(), NODE)):
+            after = model.copy()
+            more.to(s)
+            after.take(more)
+            after.found(opened(s._device))
+
+
+def test_a_sector_that_holds_something_else_than_was_programmed_is_left_out() -> None:
+    flash, store, model, new = truncation()
+    flash.bad = {0, 1}
+
+    new.to(store)
+    model.take(new)
+
+    assert (store.faults, store.bad, store.newest) == (2, {0, 1}, 2)
+    for s in (store, opened(flash)):
+        model.found(s)
+
+
+def test_a_power_cut_behind_a_device_fault_leaves_the_old_log_or_a_part_of_the_new() -> None:
+    kept = set()
+    cut = 0
+    is_cut = True
+    while is_cut:
+        # given a program that fails half done, when the power fails while it is done elsewhere
+        flash, store, model, new = truncation()
+        flash.failures = 1
+        flash.power_bytes = cut
+        try:
+            new.to(store)
+            is_cut = False
+        except PowerCut:
+            pass
+        found = model.found(opened(flash), new)
+        kept.add(len(found.log))
 
         # then the next attempt from the flash's own state brings the new log
+        flash = flash.copy()
         new.to(Store(flash, NODE))
         model.take(new)
         model.found(opened(flash))
+        cut += 1
+    assert cut > HEADER_BYTES + STATE_BYTES + 300
+    # before the next head is whole, what is whole of the program that failed; then the old log
+    assert kept == {4, 8, 5}
 
 
 def test_entries_replace_what_was_there_and_behind() -> None:

@@ -1,19 +1,31 @@
 """Stands in for the module `esp32` of a board."""
 
-from host_tools.desktop.flash import BLOCK_BYTES, Flash
+import json
+import os
 
+from host_tools.desktop.flash import BLOCK_BYTES, Flash
+from host_tools.desktop.system import sync
+
+CONFIG_FILE = "config.json"
 FLASH_FILE = "raft.flash"
+NVS_FILE = "nvs.json"
 LABEL = "raft"
+MAX_NAME = 15  # characters of a namespace or a key
+
+_NOT_FOUND = -0x1102
 
 
 class Partition(Flash):
-    """The one data partition of a desk, in the file `raft.flash` of the working directory."""
+    """The one data partition of a desk, in the file `raft.flash` of the working directory.
+
+    It is slow if `config.json` there says so: `"desk": {"slow_flash": true}`.
+    """
 
     TYPE_APP = 0
     TYPE_DATA = 1
 
     def __init__(self, label):
-        super().__init__(FLASH_FILE)
+        super().__init__(FLASH_FILE, slow=_slow_flash())
         self.label = label
 
     @classmethod
@@ -26,3 +38,77 @@ class Partition(Flash):
     def info(self):
         """(type, subtype, offset, bytes, label, encrypted)"""
         return (self.TYPE_DATA, 0x40, 0, self.size, self.label, False)
+
+
+class NVS:
+    """Numbers under names, in `namespace` of the file `nvs.json` of the working directory.
+
+    Changes are kept once `commit` has returned, all or none, and until then only this object
+    knows of them. A name of more than 15 characters raises ValueError.
+    """
+
+    def __init__(self, namespace):
+        self._namespace = _checked(namespace)
+        self._changes = {}  # key: its value, or None if it was erased
+
+    def set_i32(self, key, value):
+        """Raises OverflowError for a value of more than 32 bits."""
+        if not -(1 << 31) <= value < 1 << 31:
+            raise OverflowError("%d has more than 32 bits" % value)
+        self._changes[_checked(key)] = value
+
+    def get_i32(self, key):
+        """The value (int). Raises OSError if there is none."""
+        value = self._values(_stored()).get(_checked(key))
+        if value is None:
+            raise OSError(_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
+        return value
+
+    def erase_key(self, key):
+        """Raises OSError if there is no such key."""
+        self.get_i32(key)
+        self._changes[key] = None
+
+    def commit(self):
+        """Raises OSError if the file can't be written."""
+        stored = _stored()
+        values = self._values(stored)
+        stored[self._namespace] = {key: values[key] for key in values if values[key] is not None}
+        with open(NVS_FILE + ".new", "w") as f:
+            f.write(json.dumps(stored) + "\n")
+            sync(f)
+        os.rename(NVS_FILE + ".new", NVS_FILE)
+        self._changes = {}
+
+    def _values(self, stored):
+        values = dict(stored.get(self._namespace, {}))
+        values.update(self._changes)
+        return values
+
+
+def _slow_flash():
+    try:
+        with open(CONFIG_FILE) as f:
+            return json.load(f).get("desk", {}).get("slow_flash", False)
+    except OSError:
+        return False
+
+
+def _checked(name):
+    if len(name) > MAX_NAME:
+        raise ValueError("%s has more than %d characters" % (name, MAX_NAME))
+    return name
+
+
+def _stored():
+    """{namespace: {key: value}} of the file; as on a board, a broken one counts as empty."""
+    try:
+        with open(NVS_FILE) as f:
+            text = f.read()
+        stored = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    # The end of the line: MicroPython's json doesn't miss the last bracket.
+    if not text.endswith("\n") or not isinstance(stored, dict):
+        return {}
+    return stored if all(isinstance(v, dict) for v in stored.values()) else {}

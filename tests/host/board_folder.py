@@ -1,0 +1,48 @@
+"""The working directory of a board on a desk; portable."""
+
+import os
+import sys
+
+STAND_INS = "host_tools/desktop/stand_ins"
+TEMPORARY = os.getenv("TMPDIR") or "/tmp"
+
+
+def new_path() -> str:
+    """One that nothing has been made at."""
+    return "{}/raft-test-{}".format(TEMPORARY, "".join("%02x" % b for b in os.urandom(8)))
+
+
+class BoardFolder:
+    """A context manager: a new folder is the working directory, and removed at the end.
+
+    esp32: the module that stands in for a board's.
+    """
+
+    def __init__(self) -> None:
+        # Imported here, where the paths of sys.path still lead somewhere.
+        sys.path.insert(0, STAND_INS)
+        self.esp32 = __import__("esp32")
+        sys.path.pop(0)
+        self._before = os.getcwd()
+        self._path = new_path()
+
+    def __enter__(self) -> "BoardFolder":
+        os.mkdir(self._path)
+        os.chdir(self._path)
+        return self
+
+    def __exit__(self, kind, value, traceback) -> None:  # type: ignore[no-untyped-def]
+        os.chdir(self._before)
+        for name in os.listdir(self._path):
+            os.remove(self._path + "/" + name)
+        os.rmdir(self._path)
+
+
+def write(name: str, contents: bytes) -> None:
+    with open(name, "wb") as f:
+        f.write(contents)
+
+
+def read(name: str) -> bytes:
+    with open(name, "rb") as f:
+        return f.read()

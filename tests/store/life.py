@@ -1,0 +1,544 @@
+"""What a node does with its flash, with power cuts anywhere in it; portable.
+
+A `Life` writes, votes, takes snapshots, gets them from a leader, erases, fails and starts again.
+It asks before each program and each erase: what if the power fails here? `check` answers that,
+for each page that would be programmed and for several ways in which its bits may be left.
+"""
+
+import struct
+from binascii import crc32
+
+from raft.compaction import Compaction
+from raft.kv import DELETE, KEY_RAM_BYTES, PUT, KeyValue
+from raft.messages import COMMAND, MAX_PIECE, NOOP
+from raft.sector import NONE, record_bytes
+from raft.sessions import OPEN, Sessions, command
+from raft.store import Snapshot, Store
+from tests.dice import Dice
+from tests.flash import PAGE_BYTES, SECTOR_BYTES, PowerCut, RamFlash
+from tests.store.model import ERASE, NODE, Install, Model, Write
+from tests.support import raises
+
+SECTORS = 18
+KEYS = 28
+VALUE_BYTES = 24, 44
+MACHINE_BYTES = KEYS * (KEY_RAM_BYTES + 5 + VALUE_BYTES[1])
+SESSIONS = 6
+MOST = 12  # entries of a batch
+UNCOMMITTED = 10  # entries at most
+STUCK = 200  # quiet moments without room for a command
+
+# Ways in which a power cut may leave the page or the sector that it met: see flash._torn
+UNTOUCHED = 0
+DONE = 1
+WAYS_OF_PAGE = UNTOUCHED, DONE, 2, 3, 4, 5
+WAYS_OF_ERASE = UNTOUCHED, DONE, 2, 2, 3, 3, 3, 4, 4, 5, 5
+
+
+class SharedFlash(RamFlash):
+    """A flash whose copies share what none of them has changed: they cost next to nothing."""
+
+    def copy(self) -> "SharedFlash":
+        return self._shared(SharedFlash(0))
+
+    def _shared(self, other):  # type: ignore[no-untyped-def]
+        other._sectors = list(self._sectors)
+        other.erased = [0] * len(self._sectors)
+        other.bad = set(self.bad)
+        other.bad_erases = set(self.bad_erases)
+        return other
+
+    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int | None = None) -> None:
+        sector = self._sectors[block]
+        self._sectors[block] = sector and bytearray(sector)
+        super().writeblocks(block, buf, offset)
+
+
+class LiveFlash(SharedFlash):
+    """Tells its life of each operation before it happens."""
+
+    def __init__(self, life: "Life") -> None:
+        super().__init__(0)
+        self._life = life
+
+    @staticmethod
+    def of(life: "Life", contents: SharedFlash) -> "LiveFlash":
+        flash: LiveFlash = contents._shared(LiveFlash(life))
+        return flash
+
+    def ioctl(self, op: int, arg: int) -> int:
+        if op == 6:
+            self._life.operates(Operation(self, arg, ERASE, b""))
+        return super().ioctl(op, arg)
+
+    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int | None = None) -> None:
+        assert offset is not None
+        self._life.operates(Operation(self, block, offset, bytes(buf)))
+        super().writeblocks(block, buf, offset)
+
+
+class Tearing(Dice):
+    """The way of a power cut, and then dice that fall as they like."""
+
+    _way = -1
+
+    def __init__(self, seed: int, way: int) -> None:
+        super().__init__(seed)
+        self._way = way
+
+    def below(self, n: int) -> int:
+        if self._way < 0:
+            return super().below(n)
+        way, self._way = self._way, -1
+        return way
+
+
+class Operation:
+    """A program or an erase that is about to happen to `flash`."""
+
+    def __init__(self, flash: SharedFlash, sector: int, offset: int, data: bytes) -> None:
+        self.flash = flash
+        self.sector = sector
+        self.offset = offset
+        self.data = data
+
+    def __str__(self) -> str:
+        if self.offset == ERASE:
+            return "erase of sector %d" % self.sector
+        return "program of %d bytes in sector %d at %d" % (len(self.data), self.sector, self.offset)
+
+    def cuts(self) -> list[tuple[int, int]]:
+        """(page, variant) of all power cuts that are worth a look."""
+        if self.offset == ERASE:
+            return [(0, variant) for variant in range(len(WAYS_OF_ERASE))]
+        first = self.offset // PAGE_BYTES
+        last = (self.offset + len(self.data) - 1) // PAGE_BYTES
+        # A page untouched is the same as the one before it done
+        return [
+            (page, variant)
+            for page in range(last - first + 1)
+            for variant in range(0 if page == 0 else 1, len(WAYS_OF_PAGE))
+        ]
+
+    def image(self, page: int, variant: int, seed: int) -> SharedFlash:
+        """The flash after a power cut in that page of it (counted from its first)."""
+        flash = self.flash.copy()
+        seed = (seed * 16 + page) * 16 + variant
+        if self.offset == ERASE:
+            flash.torn = Tearing(seed, WAYS_OF_ERASE[variant])
+            flash.power_bytes = 0
+            raises(PowerCut, flash.ioctl, 6, self.sector)
+        else:
+            flash.torn = Tearing(seed, WAYS_OF_PAGE[variant])
+            flash.power_bytes = max(0, page * PAGE_BYTES - self.offset % PAGE_BYTES)
+            raises(PowerCut, flash.writeblocks, self.sector, self.data, self.offset)
+        return flash.copy()
+
+
+class Taken:
+    """A snapshot as it must be found: of this state, after the last entry of this log.
+
+    keeps: whether the log goes on behind it.
+    """
+
+    def __init__(
+        self, log: list[tuple[int, int, bytes]], machine: Sessions, keeps: bool = True
+    ) -> None:
+        self.log = log
+        self.index = len(log)
+        self.term = log[-1][0] if log else 0
+        self.data = packed(machine) if log else b""
+        self.state = state_of(machine)
+        self.keeps = keeps
+        self.is_restored = False  # it has been seen that its bytes bring back the state
+
+    def is_in(self, store: Store) -> bool:
+        """Whether it is the one that the store holds, whole."""
+        snapshot = store.snapshot
+        return (snapshot.index, snapshot.term) == (self.index, self.term) and (
+            read_snapshot(store) == self.data
+        )
+
+    def is_coming_to(self, store: Store) -> bool:
+        """Whether it is the one of which the store holds the first bytes."""
+        coming, data = store.coming, self.data
+        return (
+            (coming.index, coming.term, coming.size) == (self.index, self.term, len(data))
+            and coming.crc == crc32(data) & NONE
+            and coming.sum == crc32(data[: coming.next])
+        )
+
+
+def read_snapshot(store: Store) -> bytes:
+    data = b""
+    while len(data) < store.snapshot.size:
+        data += store.read_snapshot(len(data))
+    return data
+
+
+def packed(machine: Sessions) -> bytes:
+    """The bytes of its snapshot in the flash (raft/compaction.py)."""
+    return b"".join([struct.pack("<H", len(chunk)) + chunk for chunk in machine.snapshot()])
+
+
+def state_of(machine: Sessions) -> list[bytes]:
+    """All that it knows, in an order that doesn't depend on its history."""
+    chunks = list(machine.snapshot())
+    end = chunks.index(b"")
+    return sorted(chunks[:end]) + [b""] + sorted(chunks[end + 1 :])
+
+
+def new_machine() -> Sessions:
+    return Sessions(KeyValue(MACHINE_BYTES))
+
+
+class LiveStore(Store):
+    """Tells its life of the snapshots."""
+
+    life: "Life | None" = None
+
+    def begin_snapshot(self, index: int, term: int, size: int = 0, crc: int = 0) -> None:
+        assert self.life
+        self.life.begins_snapshot(index, size)
+        super().begin_snapshot(index, term, size, crc)
+        self.life.has_begun()
+
+    def end_snapshot(self, keeps: bool) -> None:
+        assert self.life
+        self.life.ends_snapshot(keeps)
+        super().end_snapshot(keeps)
+        self.life.has_ended()
+
+
+class LiveCompaction(Compaction):
+    """Writes a snapshot when so many sectors are in use: earlier than it would be due."""
+
+    eager_at = 0
+
+    def is_due(self) -> bool:
+        is_early = self._store.used_sectors() >= self.eager_at and not self._is_moving()
+        return is_early or super().is_due()
+
+
+class Life:
+    """What a node does with its flash, decided by `seed`; it stands in for core and log.
+
+    before: called as before(life, operation) before each program and erase. cuts: after about so
+    many operations the power fails in one, and the node starts again; 0: never. faults: after
+    about so many programs one fails.
+
+    model: all that was acknowledged. write: what is under way, or None. whole: the snapshot that
+    counts. ending: the one that is about to, or None. arriving: the one that comes from a leader,
+    or None; `arrived` of its bytes were acknowledged, -1 if not even its begin was, and
+    `arrives` more are under way.
+    """
+
+    def __init__(  # type: ignore[no-untyped-def]
+        self, seed: int, before=None, cuts: int = 0, faults: int = 0, sectors: int = SECTORS
+    ) -> None:
+        self.dice = dice = Dice(seed)
+        self.seed = seed
+        self.before = before
+        self.cuts = cuts
+        self.faults = faults
+        self.model = Model()
+        self.write: Write | Install | None = None
+        self.machine = new_machine()
+        self.whole = Taken([], self.machine)
+        self.begun = self.whole
+        self.ending: Taken | None = None
+        self.arriving: Taken | None = None
+        self.arrived = self.arrives = 0
+        self.commit = 0
+        self.commands = self.compactions = self.installs = self.restarts = 0
+        self.programs = self.erases = 0
+        self.log = self  # what Compaction wants of a core
+        self.peers: dict[int, object] = {}
+        self.coming: object = None
+        self._sessions: list[list[int]] = []  # session, number of its last command
+        contents = SharedFlash(sectors)
+        for sector in range(sectors):
+            if sector % 4 != 3:  # somebody else has left something
+                blank = 4000 if sector % 3 == 1 else 0
+                contents.fill(sector, b"\xff" * blank + dice.bytes(SECTOR_BYTES - blank))
+        self.flash = LiveFlash.of(self, contents)
+        self._boot()
+
+    def fork(self, image: SharedFlash, seed: int, before) -> "Life":  # type: ignore[no-untyped-def]
+        """Another life, which starts with what a power cut has left of this one's flash."""
+        other = Life(seed, None, sectors=1)
+        other.before = before
+        for name in ("write", "whole", "ending", "arriving", "arrived", "arrives", "commit"):
+            setattr(other, name, getattr(self, name))
+        other.model = self.model.copy()
+        other._sessions = [list(session) for session in self._sessions]
+        other.machine = copied(self.machine)
+        other.flash = LiveFlash.of(other, image)
+        other._boot()
+        return other
+
+    def term(self, index: int) -> int:
+        return self.model.log[index - 1][0]
+
+    # What its parts tell
+
+    @property
+    def operations(self) -> int:
+        return self.programs + self.erases
+
+    def operates(self, operation: Operation) -> None:
+        if operation.offset == ERASE:
+            self.erases += 1
+        else:
+            self.programs += 1
+        if self.before:
+            self.before(self, operation)
+        if self.cuts and self.dice.one_in(self.cuts):
+            page, variant = self.dice.pick(operation.cuts())
+            image = operation.image(page, variant, self.dice.below(1 << 16))
+            self.flash = LiveFlash.of(self, image)
+            raise PowerCut("in the %s" % operation)
+        if self.faults and operation.offset != ERASE and self.dice.one_in(self.faults):
+            self.flash.failures = 1
+
+    def begins_snapshot(self, index: int, size: int) -> None:
+        if size == 0:  # one of its own
+            self.begun = Taken(self.model.log[:index], self.machine)
+            self.arriving = None
+        else:
+            assert self.arriving
+            self.begun = self.arriving
+
+    def has_begun(self) -> None:
+        if self.arriving:
+            self.arrived = 0
+
+    def ends_snapshot(self, keeps: bool) -> None:
+        self.ending = self.begun
+        if not keeps:
+            self.write = Install(self.begun.log)
+
+    def has_ended(self) -> None:
+        if self.arriving:
+            self.installs += 1
+        else:
+            self.compactions += 1
+            self._draw_eagerness()
+        self.whole, self.ending, self.arriving = self.begun, None, None
+        if self.write:
+            self._acknowledged()
+
+    # What it does
+
+    def turn(self) -> None:
+        """A write, and what a node does around it."""
+        dice = self.dice
+        try:
+            if dice.one_in(200):
+                self._boot()
+            elif dice.one_in(150):
+                self._begin_to_arrive()
+            elif self.arriving and dice.one_in(2):
+                self._arrive()
+            else:
+                self._append()
+                self.compaction.keep_pace(self.commit)
+            if dice.one_in(2):
+                self._quiet()
+        except PowerCut:
+            self._boot()
+
+    def _quiet(self) -> None:
+        if not self.store.idle():
+            self.compaction.step(self.commit)
+
+    def _draw_eagerness(self) -> None:
+        self.compaction.eager_at = self.dice.draw(2, self.store.sectors // 3)
+
+    def _append(self) -> None:
+        dice, model = self.dice, self.model
+        term, vote, first = model.term or 1, model.vote, len(model.log) + 1
+        if dice.one_in(12):
+            term, vote = term + dice.draw(1, 2), dice.below(4)
+            if len(model.log) > self.commit and dice.one_in(2):
+                first = dice.draw(self.commit + 1, len(model.log))
+        elif vote == 0 and dice.one_in(3):
+            vote = dice.draw(1, 3)
+        entries = [(term, NOOP, b"")] if term > model.term else []
+        pending = 2 * record_bytes(0)
+        for _ in range(dice.draw(1, MOST if dice.one_in(10) else 2)):
+            data = self._command()
+            waited = 0
+            while not self.store.has_room(len(data), pending=pending):
+                assert waited < STUCK, "the ring stays full"
+                self._quiet()
+                waited += 1
+            entries.append((term, COMMAND, data))
+            pending += record_bytes(len(data))
+        save = (term, vote) != (model.term, model.vote)
+        self._do(Write(save, term, vote, first, entries))
+        self.commands += len(entries)
+        last = len(self.model.log)
+        if not self.arriving or self.arriving.keeps:
+            self._commit_to(dice.draw(max(self.commit, last - UNCOMMITTED), last))
+
+    def _do(self, write: Write) -> None:
+        self.write = write
+        write.to(self.store)
+        self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        assert self.write
+        self.model.take(self.write)
+        self.write = None
+
+    def _command(self) -> bytes:
+        dice = self.dice
+        if not self._sessions:
+            return OPEN
+        if len(self._sessions) < SESSIONS and dice.one_in(20):
+            return OPEN
+        session = dice.pick(self._sessions)
+        session[1] += 1
+        key = b"\x05key%02d" % dice.below(KEYS)
+        if dice.one_in(8):
+            return command(session[0], session[1], bytes([DELETE]) + key)
+        value = dice.bytes(dice.draw(*VALUE_BYTES))
+        return command(session[0], session[1], bytes([PUT]) + key + value)
+
+    def _commit_to(self, index: int) -> None:
+        for i in range(self.commit + 1, index + 1):
+            _, kind, data = self.model.log[i - 1]
+            if data == OPEN and len(self._sessions) < SESSIONS:
+                self._sessions.append([i, 0])
+            if kind == COMMAND:
+                self.machine.apply(i, data)
+        self.commit = index
+
+    def _begin_to_arrive(self) -> None:
+        """A leader wants to send a snapshot: of what the node has already, or of more."""
+        dice = self.dice
+        leader = copied(self.machine)
+        log = self.model.log[: self.commit]
+        keeps = self.commit > 0 and dice.one_in(2)
+        if not keeps:
+            term = self.model.term + 1
+            self._do(Write(True, term, 0))
+            for _ in range(dice.draw(1, 30)):
+                log.append((term, COMMAND, self._command()))
+                leader.apply(len(log), log[-1][2])
+        self.arriving = Taken(log, leader, keeps)
+        self.arrived = -1
+        self.coming = self.arriving
+        self._arrive()
+
+    def _arrive(self) -> None:
+        """Its next piece comes."""
+        taken, at = self.arriving, max(self.arrived, 0)
+        assert taken
+        data = taken.data
+        snapshot = Snapshot(taken.index, taken.term, len(data), crc32(data) & NONE)
+        piece = data[at : at + MAX_PIECE]
+        is_last = at + len(piece) == len(data)
+        self.arrives = len(piece)
+        self.compaction.receive([(snapshot, at, piece)], snapshot if is_last else None, taken.keeps)
+        self.arrived = at + len(piece)
+        self.arrives = 0
+        if is_last:
+            self.coming = None
+            self._restore(max(self.commit, taken.index))
+
+    def _boot(self) -> None:
+        """The node starts with what the flash holds, and goes on."""
+        self.restarts += 1
+        commit, state = self.commit, state_of(self.machine)
+        self.store = store = LiveStore(self.flash, NODE)
+        self.model, self.whole = found(self, store)
+        store.life = self
+        self.write = self.ending = None
+        if self.arriving and not (store.coming and self.arriving.is_coming_to(store)):
+            self.arriving = None
+        if self.arriving:
+            self.arrived = store.coming.next
+        self.arrives = 0
+        self.coming = self.arriving
+        self.begun = self.arriving or self.whole
+        self.machine = new_machine()
+        self.compaction = LiveCompaction(store, self, self.machine)
+        self._draw_eagerness()
+        self._restore(max(commit, self.whole.index))
+        assert self.commit > commit or state_of(self.machine) == state
+
+    def _restore(self, commit: int) -> None:
+        """The machine gets the state of the snapshot, and of the entries behind it."""
+        while not self.compaction.restored:
+            self.compaction.restore()
+        assert state_of(self.machine) == self.whole.state
+        self.commit = self.whole.index
+        self._commit_to(commit)
+
+
+def copied(machine: Sessions) -> Sessions:
+    other = new_machine()
+    other.reset()
+    for chunk in machine.snapshot():
+        other.restore(chunk)
+    return other
+
+
+def found(life: Life, store: Store) -> tuple[Model, Taken]:
+    """What `store` holds, made from the flash that a power cut has left of that life's."""
+    assert store.doubt == 0
+    model = life.model.found(store, life.write)
+    if life.ending and life.ending.is_in(store):
+        taken = life.ending
+    else:
+        taken = life.whole
+        assert taken.is_in(store), "snapshot of %d found" % store.snapshot.index
+    if life.arriving and taken is not life.arriving and life.arrived >= 0:
+        assert store.coming and life.arriving.is_coming_to(store)
+        assert life.arrived <= store.coming.next <= life.arrived + life.arrives
+    return model, taken
+
+
+def check(life: Life, operation: Operation, page: int, variant: int) -> None:
+    """Nothing is lost by that power cut, and the node can go on."""
+    flash = operation.image(page, variant, life.operations)
+    store = Store(flash, NODE)
+    model, taken = found(life, store)
+    if not taken.is_restored:
+        machine = new_machine()
+        compaction = Compaction(store, life, machine)
+        while not compaction.restored:
+            compaction.restore()
+        assert state_of(machine) == taken.state
+        taken.is_restored = True
+    # a quiet moment, a vote, and entries of another leader
+    store.idle()
+    term, first = model.term + 1, max(taken.index + 1, len(model.log))
+    entries = [(term, COMMAND, b"after the cut"), (term, COMMAND, b"and more")]
+    for write in (Write(True, term, 2), Write(False, term, 2, first, entries)):
+        write.to(store)
+        model.take(write)
+    store = Store(flash, NODE)
+    model.found(store)
+    assert taken.is_in(store)
+
+
+def check_again(life: Life, operation: Operation, page: int, variant: int) -> int:
+    """Started again from that power cut, the node may meet the next one anywhere.
+
+    Returns how many power cuts were tried."""
+    seen = 0
+
+    def before(again: Life, operation: Operation) -> None:
+        nonlocal seen
+        for page, variant in operation.cuts():
+            check(again, operation, page, variant)
+            seen += 1
+
+    again = life.fork(operation.image(page, variant, life.operations), life.operations, before)
+    again.compaction.eager_at = 0
+    for _ in range(3):
+        again.turn()
+    return seen
