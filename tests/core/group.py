@@ -1,8 +1,8 @@
 """Nodes for tests: real cores over real logs and flash stores, and a wire worked by hand.
 
-Portable. The state machine of a node is the list of all entries that it has applied, and a
-snapshot holds that list. A `Member` is one node, driven as `node.py` drives it; a `Group` is a cluster of them,
-whose datagrams lie in `wire` until the test delivers, loses, doubles or reorders them.
+Portable. A `Member` is one node, driven as `node.py` drives it; a `Group` is a cluster of them,
+whose datagrams lie in `wire` until the test delivers, loses, doubles or reorders them. The state
+machine of a node is the list of all entries that it has applied, and a snapshot holds that list.
 """
 
 import struct
@@ -28,6 +28,7 @@ from tests.flash import SECTOR_BYTES, RamFlash
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 CLUSTER = "test"
 SECTORS = 16
@@ -96,7 +97,7 @@ def snapshot_of(applied: list[tuple[int, int, bytes]], size: int = 0, fill: int 
 
 def restored(data: bytes) -> list[tuple[int, int, bytes]]:
     """The entries that a snapshot stands for."""
-    applied = []
+    applied: list[tuple[int, int, bytes]] = []
     at = 0
     while True:
         term, kind, size = struct.unpack_from("<IBH", data, at)
@@ -164,21 +165,11 @@ class Member:
             assert not any(m.kind in EARLY for m in ready.after)
             if not ready.save:
                 self._send(ready.early)
-            save, entries = ready.save, ready.entries
-            if ready.chunks and save:
-                self.store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
-                save = False
-            for snapshot, offset, data in ready.chunks:
-                if offset == 0:
-                    self.store.begin_snapshot(
-                        snapshot.index, snapshot.term, snapshot.size, snapshot.crc
-                    )
-                self.store.add_to_snapshot(data)
-            if ready.installed:
-                self.store.end_snapshot(ready.keeps)
-            if save or entries:
+            if ready.chunks:
+                self._take_chunks(ready)
+            elif ready.save or ready.entries:
                 self.store.append(
-                    save, ready.term, ready.vote, ready.first, entries, ready.doubt
+                    ready.save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt
                 )
             if ready.save:
                 self._send(ready.early)
@@ -186,6 +177,19 @@ class Member:
             self.reads.extend(ready.reads)
             core.advance()
         self._apply()
+
+    def _take_chunks(self, ready: "Any") -> None:
+        store = self.store
+        if ready.save:
+            store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
+        for snapshot, offset, data in ready.chunks:
+            if offset == 0:
+                store.begin_snapshot(snapshot.index, snapshot.term, snapshot.size, snapshot.crc)
+            store.add_to_snapshot(data)
+        if ready.installed:
+            store.end_snapshot(ready.keeps)
+        if ready.entries:
+            store.append(False, 0, 0, ready.first, ready.entries)
 
     def _apply(self) -> None:
         core = self.core

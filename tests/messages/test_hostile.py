@@ -137,7 +137,7 @@ class Target:
         return {
             "core": (core.role, core.term, core.vote, core.leader, core.commit, core.alarm),
             "doubt": (core.doubt, store.doubt),
-            "snapshot": (core.log.coming, list(core.log.chunks), store.coming, store.snapshot.index),
+            "coming": (core.log.coming, list(core.log.chunks), store.coming),
             "log": [core.log.entry(i) for i in range(1, core.log.last + 1)],
             "peers": [vars(p) | {"_in_flight": list(p._in_flight)} for p in core.peers.values()],
             "flash": (store.term, store.vote, store.last, store.programs),
