@@ -44,7 +44,8 @@ class RamFlash:
         self.bytes = 0
         self.erases = 0
         self.erased = [0] * sectors
-        self.last = (0, 0, 0)  # whole program: sector, and the offsets between which it was
+        # The last whole program, and those after it that were cut: sector, from, to
+        self.newest: list[tuple[int, int, int]] = []
         # None is an erased sector
         self._sectors: list[bytearray | None] = [None] * sectors
 
@@ -53,7 +54,7 @@ class RamFlash:
         other = RamFlash(len(self._sectors))
         other.bad = set(self.bad)
         other.bad_erases = set(self.bad_erases)
-        other.last = self.last
+        other.newest = list(self.newest)
         other._sectors = [sector and bytearray(sector) for sector in self._sectors]
         return other
 
@@ -70,18 +71,19 @@ class RamFlash:
     def rot(self, dice: Dice) -> bool:
         """Turn one bit of what was programmed before the last program; whether there is any.
 
-        One of the last program itself would look as if the power had failed in it.
+        One of the last program itself, or of what was cut since, would look as if the power had
+        failed in it.
         """
         used = [n for n, sector in enumerate(self._sectors) if sector]
         if not used:
             return False
         block = dice.pick(used)
-        last, start, end = self.last
         sector = self.sector(block)
         at = [
             i
             for i, byte in enumerate(sector)
-            if byte != 0xFF and not (block == last and start <= i < end)
+            if byte != 0xFF
+            and not any(block == b and start <= i < end for b, start, end in self.newest)
         ]
         if at:
             self.flip(block, dice.pick(at), dice.below(8))
@@ -140,12 +142,14 @@ class RamFlash:
         self._sectors[block] = sector
         self.programs += 1
         self.bytes += done
+        if done == len(buf):
+            self.newest.clear()
+        self.newest.append((block, offset, end))
         if fails:
             self.failures -= 1
             raise OSError(errno.EIO, "program of sector %d" % block)
         if done < len(buf):
             raise PowerCut("%d of %d bytes programmed" % (done, len(buf)))
-        self.last = (block, offset, end)
 
     def _check(self, block: int, offset: int, size: int) -> None:
         if not 0 <= block < len(self._sectors) or offset + size > SECTOR_BYTES:

@@ -31,7 +31,8 @@ class Log:
         self._pending = 0  # bytes of records on their way to the flash
         self._first = self.last + 1  # index of _entries[0]
         self._entries = []
-        self.coming = store.coming if store.coming and store.coming.size else None
+        # Not the store's own: this one runs ahead of what is durable.
+        self.coming = store.coming.copy() if store.coming and store.coming.size else None
         self.chunks = []
         self.installed = None
         self.keeps = True

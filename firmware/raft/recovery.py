@@ -89,7 +89,8 @@ class Recovery:
             self._begin_anew()
         elif store.newest >= 0:
             store.floor = store.needed_from(self.keeps)
-            if store.floor != store.safe:
+            begins_anew = not self.keeps and store.snapshot.final == store.newest
+            if store.floor != store.safe or begins_anew:
                 store.end = SECTOR_BYTES  # the next sector's header has to say so
             self._find_older()
             store._based = store.oldest
@@ -251,6 +252,7 @@ class Recovery:
         store.take_snapshot(sequence, goes_on)
         if not goes_on:
             self.reachable = True
+            self.floor_base = None
 
     def _take_term(self, term):
         if term > self.store.term:  # its record of term and vote was lost
@@ -321,8 +323,12 @@ class Recovery:
                 return
             low = struct.unpack_from("<I", reader.buf, 40)[0]
             sequence, _ = reader.before()
-            # A log that began anew there doesn't continue what is before.
-            if sequence < 0 or not store.opens(sequence) or reader.next_index()[0] < min(low, next_index):
+            if sequence < 0 or not store.opens(sequence):
+                return
+            # A log that began anew at the end of that sector doesn't continue what is in it.
+            if low == NONE and reader.next_index() != (next_index, last_term):
+                return
+            if low != NONE and low > reader.next_index()[0]:
                 return
             store.low[sequence % store.sectors] = low
             store.oldest = sequence

@@ -81,6 +81,13 @@ class Snapshot:
         self.first = 0
         self.final = 0
 
+    def copy(self):
+        """The same one, as far as it has come."""
+        other = Snapshot(self.index, self.term, self.size, self.crc)
+        other.next = self.next
+        other.sum = self.sum
+        return other
+
     def take(self, data):
         """The next of its bytes have come."""
         self.next += len(data)

@@ -235,7 +235,7 @@ class Life:
             else:
                 self.disk = disk.found(node.store, write)
         except AssertionError as e:
-            raise Violation("node %d has lost or made up something: %s" % (node.id, e)) from None
+            raise Violation("node %d has lost or made up something: %s" % (node.id, e)) from e
         if not node.core.doubt:
             watch.rotten.discard(node.id)
         watch.disks[node.id] = self.disk
