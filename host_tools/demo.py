@@ -5,9 +5,7 @@
 import statistics
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +14,9 @@ from host_tools import events, view
 from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import Cluster
 from host_tools.desk import FLASH_FILE, state_folder
-from host_tools.desktop.flash import Flash
-from host_tools.firmware import Log, Store, kv, messages, requests, sessions
+from host_tools.firmware import requests
 from host_tools.processes import Processes
+from host_tools.replay import Replay, ReplayError, replay
 
 WRITE_PAUSE_S = 0.01
 WRITE_KEYS = 64  # written in turn
@@ -49,11 +47,21 @@ class Screen(Protocol):
 
 @dataclass(frozen=True)
 class Write:
-    """An acknowledged write: its command, when (monotonic s), and by which leader."""
+    """An acknowledged write: what, when (monotonic s), and by which leader."""
 
-    command: bytes
+    key: bytes
+    number: int  # its value; each is written once, and greater than those before
     at: float
     leader: int
+
+    @property
+    def value(self) -> bytes:
+        return str(self.number).encode()
+
+    @property
+    def command(self) -> bytes:
+        command: bytes = requests.put(self.key, self.value)
+        return command
 
 
 @dataclass
@@ -66,10 +74,17 @@ class Result:
     lost: int = 0
     doubled: int = 0
 
-    def compare(self, writes: list[Write], applied: Counter[bytes]) -> None:
-        """Count what a node that has applied each command so often lacks, or has twice."""
-        self.lost += sum(applied[write.command] == 0 for write in writes)
-        self.doubled += sum(applied[write.command] > 1 for write in writes)
+    def compare(self, writes: list[Write], replayed: Replay) -> None:
+        """Count what a node lacks, or has twice, whose flash holds that.
+
+        A command that has left the flash shows in the snapshot alone: its key has its value
+        there, or that of a later write.
+        """
+        for write in writes:
+            times = replayed.applied[write.command]
+            times += int(replayed.before.get(write.key, b"0")) >= write.number
+            self.lost += times == 0
+            self.doubled += times > 1
 
     @property
     def is_good(self) -> bool:
@@ -97,14 +112,14 @@ class Writer(threading.Thread):
         with Client(self._cluster_file, WRITE_TIMEOUT_S) as client:
             while not self._stop_now.wait(WRITE_PAUSE_S):
                 number += 1
-                key, value = f"key-{number % WRITE_KEYS}", str(number).encode()
+                key = b"key-%d" % (number % WRITE_KEYS)
                 try:
-                    client.put(key, value)
+                    client.put(key, str(number).encode())
                 except (NotCommitted, Unknown) as e:
                     self.failure = str(e)
                 else:
-                    command = requests.put(key.encode(), value)
-                    self.acknowledged.append(Write(command, time.monotonic(), client.leader))
+                    write = Write(key, number, time.monotonic(), client.leader)
+                    self.acknowledged.append(write)
 
     def stop(self) -> None:
         self._stop_now.set()
@@ -124,6 +139,7 @@ class Demo:
         self._watcher = Client(cluster.path, POLL_S)
         self._statuses: dict[int, dict[str, Any]] = {}
         self._counting = threading.Lock()
+        self._contents: dict[bytes, bytes] | None = None  # of a node's flash, in the end
 
     def run(self) -> Result:
         """Raises DemoError if the cluster doesn't work."""
@@ -195,8 +211,19 @@ class Demo:
                 raise DemoError(f"node {node} ended with status {status} at SIGTERM")
         self._screen.say(None, f"stopped all nodes; reading their flash up to entry {commit}")
         for node in self._cluster.nodes:
-            path = state_folder(self._cluster, node) / FLASH_FILE
-            self.result.compare(writes, applied_commands(path, node, commit))
+            self._check_flash(node, commit, writes)
+
+    def _check_flash(self, node: int, commit: int, writes: list[Write]) -> None:
+        try:
+            replayed = replay(state_folder(self._cluster, node) / FLASH_FILE, node, commit)
+        except ReplayError as e:
+            raise DemoError(f"node {node}: {e}") from e
+        if replayed.base:
+            self._screen.say(node, f"its snapshot stands for the first {replayed.base} entries")
+        self.result.compare(writes, replayed)
+        if self._contents not in (None, replayed.after):
+            raise DemoError(f"node {node} has other keys and values than those before it")
+        self._contents = replayed.after
 
     # Waiting, with an eye on everything
 
@@ -249,31 +276,3 @@ class Demo:
                 self.result.elections += event.what == "leader"
             facts = " ".join(f"{name}={value}" for name, value in event.facts.items())
             self._screen.say(node, f"{event.what} {facts}".rstrip())
-
-
-class _Recorder(kv.KeyValue):
-    """A key-value store that counts which command it has applied how often."""
-
-    def __init__(self) -> None:
-        super().__init__(0)  # the limit is a leader's concern
-        self.applied: Counter[bytes] = Counter()
-
-    def apply(self, payload: memoryview) -> bytes:
-        self.applied[bytes(payload)] += 1
-        result: bytes = super().apply(payload)
-        return result
-
-
-def applied_commands(flash: Path, node: int, commit: int) -> Counter[bytes]:
-    """How often each command is applied when the log in that flash is replayed to `commit`."""
-    machine = _Recorder()
-    guarded = sessions.Sessions(machine)
-    index = 0
-    with closing(Flash(str(flash))) as device:
-        log = Log(Store(device, node))
-        while index < min(commit, log.last):
-            for _, kind, data in log.slice(index + 1, messages.MAX_DATAGRAM, 0):
-                index += 1
-                if kind == messages.COMMAND and index <= commit:
-                    guarded.apply(index, data)
-    return machine.applied

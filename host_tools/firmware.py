@@ -10,7 +10,18 @@ if not (FIRMWARE / "raft").is_dir():
 sys.path.insert(0, str(FIRMWARE))
 
 from raft import kv, messages, requests, sessions  # noqa: E402
+from raft.compaction import Compaction, sectors_needed  # noqa: E402
 from raft.log import Log  # noqa: E402
 from raft.store import Store  # noqa: E402
 
-__all__ = ["FIRMWARE", "Log", "Store", "kv", "messages", "requests", "sessions"]
+__all__ = [
+    "FIRMWARE",
+    "Compaction",
+    "Log",
+    "Store",
+    "kv",
+    "messages",
+    "requests",
+    "sectors_needed",
+    "sessions",
+]

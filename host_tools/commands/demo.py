@@ -17,7 +17,7 @@ from host_tools.screens import Lines, Terminal
 NODES = 5
 SECONDS = 12.0
 FLASH_KB = 8192
-MAX_SECONDS = 1800.0  # of steady writing: then the flash log would be nearly full
+MAX_SECONDS = 1800.0  # every acknowledged write is kept in memory until the end
 
 
 @click.command()

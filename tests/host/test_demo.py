@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from host_tools import desk, micropython
 from host_tools.cluster import on_free_ports
-from host_tools.demo import Demo, DemoError, Result, Write, applied_commands
-from host_tools.desktop.flash import Flash
-from host_tools.firmware import FIRMWARE, Store, messages, requests, sessions
+from host_tools.demo import Demo, DemoError, Result, Write
+from host_tools.firmware import FIRMWARE
+from host_tools.replay import Replay
 from host_tools.screens import Lines
 
 PATIENCE_S = 120
@@ -105,26 +105,31 @@ def test_a_node_that_does_not_come_up_ends_it(tmp_path: Path) -> None:
     assert processes_in(tmp_path) == []
 
 
-def test_what_flash_holds_is_counted_as_it_is_applied(tmp_path: Path) -> None:
-    # given a log in flash with a session, some commands, and a copy of one of them
-    one, two, three = (bytes(requests.put(b"k", value)) for value in (b"1", b"2", b"3"))
-    path = tmp_path / "raft.flash"
-    path.write_bytes(b"\xff" * 65536)
-    entries = [(1, messages.COMMAND, sessions.OPEN)]
-    for number, command in ((1, one), (2, two), (2, two), (3, two), (4, three)):
-        entries.append((1, messages.COMMAND, sessions.command(1, number, command)))
-    with closing(Flash(str(path))) as flash:
-        Store(flash, 1).append(True, 1, 1, 1, entries)
-
-    applied = applied_commands(path, node=1, commit=5)
-
-    assert applied == Counter({one: 1, two: 2})  # the last one was not committed
-
-
 def test_a_write_that_a_node_lacks_is_lost_and_one_applied_twice_is_doubled() -> None:
+    writes = [Write(b"k", number, 0.0, 1) for number in (1, 2, 3)]
     result = Result()
-    writes = [Write(command, 0.0, 1) for command in (b"1", b"2", b"3")]
 
-    result.compare(writes, Counter({b"1": 1, b"2": 2, b"4": 2}))
+    result.compare(writes, replayed({}, once=writes[0:1], twice=writes[1:2]))
 
     assert (result.lost, result.doubled, result.is_good) == (1, 1, False)
+
+
+def test_of_writes_that_have_left_the_flash_the_snapshot_has_the_last_of_each_key() -> None:
+    old = [Write(b"a", 1, 0.0, 1), Write(b"b", 2, 0.0, 1), Write(b"a", 3, 0.0, 1)]
+    new = [Write(b"b", 4, 0.0, 1)]
+    whole, lacking, again = Result(), Result(), Result()
+
+    whole.compare(old + new, replayed({b"a": b"3", b"b": b"2"}, once=new))
+    lacking.compare(old + new, replayed({b"a": b"1", b"b": b"2"}, once=new))
+    again.compare(old + new, replayed({b"a": b"3", b"b": b"2"}, once=old[2:] + new))
+
+    assert (whole.lost, whole.doubled) == (0, 0)
+    assert (lacking.lost, lacking.doubled) == (1, 0)
+    assert (again.lost, again.doubled) == (0, 1)
+
+
+def replayed(
+    before: dict[bytes, bytes], once: Sequence[Write] = (), twice: Sequence[Write] = ()
+) -> Replay:
+    applied = Counter([write.command for write in (*once, *twice, *twice)])
+    return Replay(5 if before else 0, before, applied, {})
