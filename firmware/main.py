@@ -21,9 +21,12 @@ async def start(settings, events):
     wifi = settings.get("wifi")
     if wifi:
         await connect(wifi["ssid"], wifi["password"], "raft-%d" % settings["id"])
-    node = Node(settings, raft_partition(), events=events)
+    import board.identity  # here, so that nothing keeps it when it is unloaded
+
+    node = Node(settings, raft_partition(), events=events, memory=board.identity)
     # What isn't needed again is some KB of heap.
     settings.clear()
+    unload("board", "identity")
     unload("raft", "recovery")
     unload("raft", "config")
     await node.run()
