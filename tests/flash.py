@@ -46,6 +46,7 @@ class RamFlash:
         self.erased = [0] * sectors
         # The last whole program, and those after it that were cut: sector, from, to
         self.newest: list[tuple[int, int, int]] = []
+        self._spoilt: set[tuple[int, int]] = set()  # erased bytes that have lost a bit
         # None is an erased sector
         self._sectors: list[bytearray | None] = [None] * sectors
 
@@ -55,6 +56,7 @@ class RamFlash:
         other.bad = set(self.bad)
         other.bad_erases = set(self.bad_erases)
         other.newest = list(self.newest)
+        other._spoilt = set(self._spoilt)
         other._sectors = [sector and bytearray(sector) for sector in self._sectors]
         return other
 
@@ -65,19 +67,22 @@ class RamFlash:
     def flip(self, block: int, offset: int, bit: int) -> None:
         """Turn one bit round, as a worn or disturbed cell would."""
         sector = self.sector(block)
+        if sector[offset] == 0xFF:
+            self._spoilt.add((block, offset))
         sector[offset] ^= 1 << bit
         self._sectors[block] = sector
 
-    def rot(self, dice: Dice) -> bool:
+    def rot(self, dice: Dice, block: int | None = None) -> bool:
         """Turn one bit of what was programmed before the last program; whether there is any.
 
         One of the last program itself, or of what was cut since, would look as if the power had
-        failed in it.
+        failed in it. block: the sector; by default any one.
         """
         used = [n for n, sector in enumerate(self._sectors) if sector]
-        if not used:
-            return False
-        block = dice.pick(used)
+        if block is None:
+            if not used:
+                return False
+            block = dice.pick(used)
         sector = self.sector(block)
         at = [
             i
@@ -112,6 +117,7 @@ class RamFlash:
             raise OSError(errno.EIO, "erase of sector %d" % arg)
         self.erases += 1
         self.erased[arg] += 1
+        self._spoilt = {(block, at) for block, at in self._spoilt if block != arg}
         self._sectors[arg] = None
         return 0
 
@@ -127,11 +133,13 @@ class RamFlash:
         end = offset + len(buf)
         self._check(block, offset, len(buf))
         sector = self._sectors[block] or bytearray(_ERASED)
-        if sector[offset:end] != _ERASED[offset:end]:
-            raise NotErased("sector %d, bytes %d to %d" % (block, offset, end))
+        data = self._worn(buf) if block in self.bad else bytearray(buf)
+        for i in range(len(buf) if sector[offset:end] != _ERASED[offset:end] else 0):
+            if sector[offset + i] != 0xFF and (block, offset + i) not in self._spoilt:
+                raise NotErased("sector %d, bytes %d to %d" % (block, offset, end))
+            data[i] &= sector[offset + i]
         fails = self.failures > 0
         done = len(buf) // 2 if fails else self._powered(len(buf))
-        data = self._worn(buf) if block in self.bad else buf
         if self.torn and done < len(buf) and not fails:
             page = (offset + done) // PAGE_BYTES * PAGE_BYTES
             whole = max(page - offset, 0)

@@ -232,6 +232,7 @@ class Life:
             store = node.store
             if has_lost and store.doubt or store.damage and node.id in watch.rotten:
                 self.disk = self._remains()
+                watch.rotten.add(node.id)
             else:
                 self.disk = disk.found(node.store, write)
         except AssertionError as e:

@@ -17,6 +17,7 @@ import raft.node
 from raft.core import LEADER
 from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
 from raft.node import Node
+from raft.store import StoreError
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
 from tests.cluster.invariants import (
     EagerCompaction,
@@ -34,8 +35,10 @@ from tests.store.model import Install, Model, Write
 US = 1000  # microseconds of a millisecond: virtual time is counted in the former
 HEAL_MS = 5000
 MAILBOX = 6  # datagrams that a socket of lwIP keeps
-PROGRAM_US = 800  # of one page, measured on an ESP32
-ERASE_US = (45_000, 300_000)
+# What an operation of the flash takes, typically and at worst (W25Q32 datasheet, "AC Electrical
+# Characteristics"); the whole node stands still meanwhile
+PROGRAM_US = (1000, 5000)  # of one page
+ERASE_US = (45_000, 300_000)  # of one sector
 WAKE_US = 2_000  # until a task has its turn
 TICK_US = 10_000  # by so much a timer of MicroPython's asyncio may be late
 TRACE_LINES = 60  # shown of a run that failed
@@ -72,6 +75,7 @@ class Plan:
         self.faults = faults or ["restore"]
         self.down_ms = pick((50, 500, 2000))  # longest time without power
         self.old_flash = dice.one_in(3)  # the partitions held something else before
+        self.slow_flash = pick((1, 16))  # one in so many operations takes longer than typically
 
 
 class Board:
@@ -123,7 +127,11 @@ class Board:
 
     def power_off(self) -> None:
         assert self.life
-        self.life.look()
+        try:
+            self.life.look()
+        except StoreError:
+            if not self.has_lost:
+                raise
         self.life.end()
         self.write = self.life.write
         self.node = None
@@ -316,6 +324,10 @@ class World:
 
     # Nodes
 
+    def leaders(self) -> list[Board]:
+        """The nodes that believe to lead."""
+        return [b for b in self.boards if b.node and b.node.core.role == LEADER]
+
     def _boot(self, board: Board) -> None:
         if board.node:
             return
@@ -336,17 +348,27 @@ class World:
         pages, erases = store.pages, store.erases
         try:
             function()
-        except (PowerCut, OSError) as e:  # of the latter the driver makes a reset
+            board.life.look()
+        except (PowerCut, OSError, StoreError) as e:  # of the latter two the driver makes a reset
+            if isinstance(e, StoreError) and not board.has_lost:
+                raise
             self.note("n%d crashes: %s", board.id, type(e).__name__)
             self._crash(board)
             return
-        board.life.look()
-        if store.pages != pages:
-            board.busy_until = self.now + (store.pages - pages) * PROGRAM_US
-        if store.erases != erases:
-            board.busy_until = self.now + board.dice.draw(*ERASE_US)
+        busy = 0
+        for _ in range(store.pages - pages):
+            busy += self._flash_us(board, *PROGRAM_US)
+        for _ in range(store.erases - erases):
+            busy += self._flash_us(board, *ERASE_US)
+        if busy:
+            board.busy_until = self.now + busy
         if board.inbox or board.requests or node.applied < node.core.commit:
             self._wake(board)
+
+    def _flash_us(self, board: Board, typical: int, worst: int) -> int:
+        return (
+            board.dice.draw(typical, worst) if board.dice.one_in(self.plan.slow_flash) else typical
+        )
 
     def _wake(self, board: Board) -> None:
         if not board.is_woken:
@@ -448,7 +470,7 @@ class World:
 
     def _victim(self) -> Board:
         """Any node; the leader more often than others."""
-        leaders = [b for b in self.boards if b.node and b.node.core.role == LEADER]
+        leaders = self.leaders()
         return self.dice.pick(leaders if leaders and self.dice.one_in(2) else self.boards)
 
     def _cut_halves(self) -> None:
@@ -491,25 +513,25 @@ class World:
         """A bit turns, of what isn't the last program: that would look like a torn one."""
         board = self._one_that_may_lose()
         if board:
+            if self.dice.one_in(2):
+                self._crash(board)
             board.flash.rot(self.dice)
 
     def _wipe(self) -> None:
-        board = self._one_that_may_lose()
-        if board and self.plan.remembers:
+        board = self._one_that_may_lose() if self.plan.remembers else None
+        if board:
+            self._crash(board)
             board.flash = RamFlash(self.plan.sectors)
 
     def _one_that_may_lose(self) -> "Board | None":
-        """A node that goes down to lose something. All others must be sound."""
+        """A node that is about to lose something. All others must be sound."""
         for board in self.boards:
-            if not board.node or board.node.core.doubt or board.id in self.watch.rotten:
+            if not board.node or board.node.core.doubt or board.has_lost:
                 return None
         board = self._victim()
         if len(self.boards) < 3 or not board.identity and self.plan.remembers:
             return None
-        self._crash(board)
-        board.write = None
         board.has_lost = True
-        self.watch.rotten.add(board.id)
         return board
 
     def _crash_all(self) -> None:
