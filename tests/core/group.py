@@ -6,6 +6,7 @@ machine of a node is the list of all entries that it has applied, and a snapshot
 """
 
 import struct
+from binascii import crc32
 
 from raft.core import CANDIDATE, ELECTION_MS, HEARTBEAT_MS, LEADER, PRE_CANDIDATE, Core
 from raft.log import RAM_BYTES, Log
@@ -15,6 +16,7 @@ from raft.messages import (
     COMMAND,
     COMMIT,
     MAX_DATAGRAM,
+    MAX_NUMBER,
     MAX_PIECE,
     PRE_VOTE_REPLY,
     SNAPSHOT,
@@ -115,6 +117,14 @@ def read_snapshot(store: Store) -> bytes:
     return data
 
 
+def pieces(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """A snapshot as it crosses the wire: offset, size, CRC-32 and data of each piece."""
+    crc = crc32(data) & MAX_NUMBER
+    return [
+        (at, len(data), crc, data[at : at + MAX_PIECE]) for at in range(0, len(data), MAX_PIECE)
+    ]
+
+
 def _codec(node: int) -> Codec:
     if node not in _codecs:
         _codecs[node] = Codec(node, CLUSTER)
@@ -200,27 +210,29 @@ class Member:
             self.applied.append(core.log.entry(len(self.applied) + 1))
 
     def compact(self, size: int = 0, fill: int = 0) -> None:
-        """Write a snapshot of all that is applied, at one time and into sectors of its own.
-
-        So the sectors before it aren't needed any more. size, fill: see `snapshot_of`.
-        """
-        data = snapshot_of(self.applied, size, fill)
-        index = len(self.applied)
-        store = self.store
+        """Write a snapshot of all that is applied, at one time. size, fill: see `snapshot_of`."""
         self.log.coming = None  # as `compaction.py` does
-        store.end = SECTOR_BYTES
-        store.begin_snapshot(index, self.log.term(index))
-        for at in range(0, len(data), MAX_PIECE):
-            store.add_to_snapshot(data[at : at + MAX_PIECE])
-        store.end_snapshot(True)
-        assert store.snapshot.index == index and store.snapshot.size == len(data)
+        self._write_snapshot(len(self.applied), snapshot_of(self.applied, size, fill))
 
     def forget(self) -> None:
-        """Let the ring come round: all sectors that aren't needed any more are erased."""
+        """Let the ring come round: what the snapshot stands for is erased."""
         store = self.store
-        while store.oldest < store.floor:
+        index, data = store.snapshot.index, read_snapshot(store)
+        floor = store.floor
+        while store.oldest < floor:
             store.end = SECTOR_BYTES
             store.append(True, store.term, store.vote, 0, ())
+            if store.used_sectors() > store.sectors // 2:
+                self._write_snapshot(index, data)
+
+    def _write_snapshot(self, index: int, data: bytes) -> None:
+        store = self.store
+        store.end = SECTOR_BYTES  # a sector that it begins needs nothing of the ones before
+        store.begin_snapshot(index, self.log.term(index))
+        for _, _, _, piece in pieces(data):
+            store.add_to_snapshot(piece)
+        store.end_snapshot(True)
+        assert store.snapshot.index == index and store.snapshot.size == len(data)
 
     def _send(self, letters: list[Message]) -> None:
         for m in letters:
@@ -272,7 +284,11 @@ class Member:
         self.out.clear()
         for peer in self.voters:
             if peer != self.node:
-                self.hear(APPEND_REPLY, peer, self.core.term, index=self.log.last, ctx=1)
+                self.replicate_to(peer)
+
+    def replicate_to(self, peer: int) -> None:
+        """Let this one acknowledge all that it has as a leader."""
+        self.hear(APPEND_REPLY, peer, self.core.term, index=self.log.last, ctx=1)
 
     def terms(self) -> list[int]:
         """The terms of all entries of its log, none of which has left it."""
@@ -455,3 +471,22 @@ class Group:
                 except Compacted:
                     held = leader.applied[i]
                 assert held == self.committed[i], "a leader without committed entry %d" % (i + 1)
+
+
+def far_behind(size: int = 0, count: int = 3) -> Group:
+    """Node 1 leads; the last node is down, and what it lacks is only in the others' snapshots.
+
+    These stand for the entries 1 to 11 and have `size` bytes at least; it has the first entry.
+    """
+    group = Group(count, ram_bytes=0)
+    group.elect(1)
+    group.beat(1)
+    group.crash(count)
+    for i in range(10):
+        group.propose(1, b"command %d" % i)
+        group.deliver_all()
+    group.beat(1)
+    for member in group.up():
+        member.compact(size)
+        member.forget()
+    return group

@@ -1,10 +1,11 @@
-"""Random events on a group of nodes: lost, doubled and reordered datagrams, crashes, cut links.
+"""Random events on a group of nodes: lost, doubled and reordered datagrams, crashes, cut links,
+and with `compacts` snapshots.
 
 Portable. One seed gives one sequence of events, on every interpreter.
 """
 
 from raft.core import Busy
-from tests.core.group import Group
+from tests.core.group import Group, Member
 from tests.dice import Dice
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
@@ -13,19 +14,24 @@ if TYPE_CHECKING:
 
 MOST_UNDER_WAY = 200  # datagrams; the oldest of more are lost
 REORDERED = 10  # how many datagrams may overtake one
+ROOM_SECTORS = 8  # of 16: with more of them in use, a node begins no snapshot
+MOST_SNAPSHOT_BYTES = 3000
 
 
 class Storm:
     """`group` under random events drawn from `seed`. See `Group.check` for what must hold."""
 
-    def __init__(self, seed: int, nodes: int) -> None:
+    def __init__(self, seed: int, nodes: int, compacts: bool = False) -> None:
         self._dice = Dice(seed)
+        self._compacts = compacts
         self.group = Group(nodes, draw=self._dice.draw, ram_bytes=200)
         self._commands = 0
 
     def blow(self, steps: int, look: "Callable[[Group], None]") -> None:
         """So many events; `look(group)` is called after each."""
         for _ in range(steps):
+            if self._compacts and self._dice.one_in(50):
+                self._compact(self._dice.pick(self.group.up()))
             self._event(self._dice.draw(1, 100))
             look(self.group)
 
@@ -74,6 +80,14 @@ class Storm:
             self.group.propose(leader.node, b"command %d" % self._commands)
         except Busy:
             pass  # refused: no effect
+
+    def _compact(self, member: Member) -> None:
+        """It writes a snapshot, and what has gone into it leaves its flash, or doesn't yet."""
+        store = member.store
+        if len(member.applied) > store.snapshot.index and store.used_sectors() <= ROOM_SECTORS:
+            member.compact(self._dice.below(MOST_SNAPSHOT_BYTES))
+            if len(member.applied) == member.log.last and self._dice.one_in(2):
+                member.forget()
 
     def _victim(self) -> int:
         """The leader or any other."""
