@@ -215,8 +215,8 @@ class SimNode(Node):
         finally:
             for name in real:
                 setattr(raft.node, name, real[name])
-        self.store.forgets = world.plan.forgets
-        self.compaction.eager_at = world.plan.eager_at
+        self.store.forgets = world.plan.forgets  # type: ignore[attr-defined]
+        self.compaction.eager_at = world.plan.eager_at  # type: ignore[attr-defined]
         self.core._uncommitted_bytes = world.plan.uncommitted_bytes
         self._now = board.ticks_ms()
 

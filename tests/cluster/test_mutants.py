@@ -1,13 +1,26 @@
 """The simulator must be able to fail: each of these mistakes has been made by somebody."""
 
+import struct
+
 import pytest
 
 from raft.core import CANDIDATE, FOLLOWER, NOBODY, Core, Ready
-from raft.messages import APPEND, APPEND_REJECT, COMMIT, PRE_VOTE_REPLY, VOTE_REPLY, Message
+from raft.messages import (
+    APPEND,
+    APPEND_REJECT,
+    APPEND_REPLY,
+    COMMIT,
+    DOUBT_REJECT,
+    DOUBT_REPLY,
+    PRE_VOTE_REPLY,
+    SNAPSHOT_REPLY,
+    VOTE_REPLY,
+    Message,
+)
 from raft.sessions import HEADER_BYTES, Sessions
-from raft.store import Store
+from raft.store import Snapshot, Store, StoreError
 from tests.cluster import simulator
-from tests.cluster.invariants import Violation, WatchedStore
+from tests.cluster.invariants import EagerCompaction, Violation, WatchedLog, WatchedStore
 from tests.store.model import Write
 
 SEEDS = 600  # at most; most mistakes show in one of the first five
@@ -133,30 +146,94 @@ class RejectionsIgnored(Core):
 class RetriesAppliedAgain(Sessions):
     def apply(self, index: int, data: bytes) -> bytes:
         if len(data) > HEADER_BYTES:
-            self._sessions.pop(int.from_bytes(data[:4], "little"), None)
-            self._sessions[int.from_bytes(data[:4], "little")] = [0, b"", index]
+            session = int.from_bytes(data[:4], "little")
+            self._sessions[session] = struct.pack(">III", index, session, 0)
         return bytes(super().apply(index, data))
 
 
 class TermAndVoteWrittenApart(WatchedStore):
     """hashicorp/raft#661, willemt/raft#47."""
 
-    def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
-        if save:
+    def append(self, save, term, vote, first, entries, doubt=None):  # type: ignore[no-untyped-def]
+        if save and self.life:
             self.life.writes(Write(save, term, vote, first, list(entries)))
-            Store.append(self, True, term, self.vote, 0, ())
-            Store.append(self, True, term, vote, first, entries)
+            Store.append(self, True, term, self.vote, 0, (), doubt)
+            Store.append(self, True, term, vote, first, entries, doubt)
             self.life.has_written()
         else:
-            super().append(save, term, vote, first, entries)
+            super().append(save, term, vote, first, entries, doubt)
 
 
 class EntriesWrittenBeforeTheTerm(WatchedStore):
-    def append(self, save, term, vote, first, entries):  # type: ignore[no-untyped-def]
-        self.life.writes(Write(save, term, vote, first, list(entries)))
+    def append(self, save, term, vote, first, entries, doubt=None):  # type: ignore[no-untyped-def]
+        if self.life:
+            self.life.writes(Write(save, term, vote, first, list(entries)))
         Store.append(self, False, term, vote, first, entries)
-        Store.append(self, save, term, vote, 0, ())
-        self.life.has_written()
+        Store.append(self, save, term, vote, 0, (), doubt)
+        if self.life:
+            self.life.has_written()
+
+
+class SnapshotKeepsConflictingEntries(WatchedLog):
+    """hashicorp/raft#704: what conflicts with a snapshot stays behind it."""
+
+    def _install(self, snapshot: Snapshot) -> None:
+        super()._install(snapshot)
+        self.keeps = True
+
+
+class SnapshotCountsBeforeItIsDurable(Core):
+    def _handle_snapshot(self, m: Message) -> None:
+        super()._handle_snapshot(m)
+        if self._ready.after and self._ready.after[-1].kind == SNAPSHOT_REPLY:
+            self._ready.early.append(self._ready.after.pop())
+        if self._ready.after and self._ready.after[-1].kind == APPEND_REPLY:
+            self._ready.early.append(self._ready.after.pop())
+
+
+class SnapshotOfWhatIsNotCommitted(EagerCompaction):
+    def step(self, applied: int) -> bool:
+        return bool(super().step(self._core.log.last if self._chunks is None else applied))
+
+
+class SnapshotWithoutTheSessions(Sessions):
+    def restore(self, chunk: bytes) -> None:
+        if not self._restores_sessions or not chunk:
+            super().restore(chunk)
+
+
+class SectorsErasedBeforeTheSnapshotIsWhole(WatchedStore):
+    def begin_snapshot(self, index: int, term: int, size: int = 0, crc: int = 0) -> None:
+        super().begin_snapshot(index, term, size, crc)
+        self.floor = self.newest
+
+
+class DamageIgnored(WatchedStore):
+    """What is left of the log is taken for all that was acknowledged."""
+
+    def __init__(self, device, node: int) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(device, node)
+        self.doubt = 0
+
+
+class DoubtForgottenAtOnce(Core):
+    def _handle_append(self, m: Message) -> None:
+        super()._handle_append(m)
+        self.doubt = 0
+
+
+class TrustWithoutAskingTheOthers(Core):
+    def _answered(self, node: int) -> int:
+        return int(self._round)
+
+
+class DoubtfulAnswersCount(Core):
+    def _handle_append_reply(self, m: Message) -> None:
+        if m.kind == DOUBT_REPLY:
+            m.kind = APPEND_REPLY
+        if m.kind == DOUBT_REJECT:
+            m.kind = APPEND_REJECT
+        super()._handle_append_reply(m)
 
 
 MUTANTS = [
@@ -177,12 +254,21 @@ MUTANTS = [
     ("Sessions", RetriesAppliedAgain),
     ("Store", TermAndVoteWrittenApart),
     ("Store", EntriesWrittenBeforeTheTerm),
+    ("Log", SnapshotKeepsConflictingEntries),
+    ("Core", SnapshotCountsBeforeItIsDurable),
+    ("Compaction", SnapshotOfWhatIsNotCommitted),
+    ("Sessions", SnapshotWithoutTheSessions),
+    ("Store", SectorsErasedBeforeTheSnapshotIsWhole),
+    ("Store", DamageIgnored),
+    ("Core", DoubtForgottenAtOnce),
+    ("Core", TrustWithoutAskingTheOthers),
+    ("Core", DoubtfulAnswersCount),
 ]
 
 
 @pytest.mark.parametrize(("part", "mutant"), MUTANTS, ids=lambda m: getattr(m, "__name__", m))
 def test_the_simulator_finds(part: str, mutant: type) -> None:
-    with pytest.raises((Violation, AssertionError)) as caught:
+    with pytest.raises((Violation, AssertionError, StoreError)) as caught:
         for seed in range(1, SEEDS + 1):
             simulator.run(seed, STEPS, parts={part: mutant})
     print(seed, caught.value)

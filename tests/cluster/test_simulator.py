@@ -59,7 +59,7 @@ def without_faults(plan: Plan) -> None:
     plan.faults = ["restore"]
     plan.loss = plan.doubled = plan.late = plan.garbled = 0
     plan.delay_us = (1000, 15_000)
-    plan.old_flash = False
+    plan.slow_flash = 1 << 30  # none takes longer than typically
 
 
 def test_without_faults_the_first_leader_stays() -> None:

@@ -46,10 +46,10 @@ def unreliable(plan: Plan) -> None:
     plan.delay_us = (200, 20_000)
 
 
-def until(world: World, is_so) -> None:  # type: ignore[no-untyped-def]
-    """Let things happen until `is_so()`."""
+def until(world: World, is_so, *facts) -> None:  # type: ignore[no-untyped-def]
+    """Let things happen until `is_so(*facts)`."""
     most = world.steps + MOST_STEPS
-    while not is_so():
+    while not is_so(*facts):
         world.step()
         assert world.steps < most, "it never is"
 
@@ -66,6 +66,10 @@ def let_compact(world: World) -> None:
     until(world, lambda: all(b.node and b.node.store.snapshot.index > index for b in world.boards))
 
 
+def has_compacted(world: World, times: int) -> bool:
+    return count(world, "snapshots") >= times
+
+
 def count(world: World, what: str) -> int:
     return world.watch.happened.get(what, 0)
 
@@ -80,10 +84,10 @@ def disconnect(world: World, board: Board) -> None:
     world.cut = {(board.id, n) for n in others} | {(n, board.id) for n in others}
 
 
-def is_abreast(board: Board, index: int) -> bool:
-    """Whether it is up, trusts its flash, and has applied all up to that entry."""
-    node = board.node
-    return node is not None and not node.core.doubt and node.applied >= index
+def are_abreast(boards: list[Board], index: int) -> bool:
+    """Whether they are up, trust their flash, and have applied all up to that entry."""
+    nodes = [board.node for board in boards]
+    return all(n is not None and not n.core.doubt and n.applied >= index for n in nodes)
 
 
 def has_gone(world: World, board: Board) -> bool:
@@ -107,12 +111,12 @@ def fall_behind_and_install(seed: int, adapt, crashes: bool) -> None:  # type: i
             board.power_off()
         else:
             disconnect(world, board)
-        until(world, lambda: has_gone(world, board))
+        until(world, has_gone, world, board)
 
         world.cut = set()
         world._boot(board)
         goal = len(world.watch.committed)
-        until(world, lambda: is_abreast(board, goal))
+        until(world, are_abreast, [board], goal)
 
         assert count(world, "installed") > installed, "seed %d" % seed
     world.heal()
@@ -122,7 +126,7 @@ def test_snapshots_basic() -> None:
     for seed in SEEDS:
         # given a cluster whose nodes compact their logs again and again
         world = World(seed, adapt=calm)
-        until(world, lambda: count(world, "snapshots") >= 5 * len(world.boards))
+        until(world, has_compacted, world, 5 * len(world.boards))
 
         # then each has one, and has forgotten the beginning of its log
         for board in world.boards:
@@ -169,7 +173,7 @@ def test_crash_and_restart_all_servers() -> None:
             # then no index has fallen, and the state is what it was
             for board, index in zip(world.boards, snapshots):
                 assert board.node.core.commit >= index  # type: ignore[union-attr]
-            until(world, lambda: all(is_abreast(b, committed) for b in world.boards))
+            until(world, are_abreast, world.boards, committed)
         world.heal()
 
 
@@ -183,7 +187,7 @@ def test_snapshot_initialization_after_crash() -> None:
             for board in world.boards:
                 board.power_off()
                 world._boot(board)
-            until(world, lambda: all(is_abreast(b, committed) for b in world.boards))
+            until(world, are_abreast, world.boards, committed)
             let_commit(world, 3)
 
         # then they do so a second time and a third, and go on
@@ -201,8 +205,10 @@ def small(plan: Plan) -> None:
 
 def is_needed(board: Board, sector: int) -> bool:
     """Whether it is up, and its log needs what is in that sector, which isn't its newest."""
-    store = board.node and board.node.store
-    return bool(store) and sector in [n % store.sectors for n in range(store.floor, store.newest)]
+    if not board.node:
+        return False
+    store = board.node.store
+    return sector in [n % store.sectors for n in range(store.floor, store.newest)]
 
 
 def test_a_bit_flipped_in_every_sector_of_a_live_node() -> None:
@@ -213,7 +219,7 @@ def test_a_bit_flipped_in_every_sector_of_a_live_node() -> None:
     doubts = 0
     for sector in range(world.plan.sectors):
         # when a bit turns in one of its sectors, and it starts again at once or some time later
-        until(world, lambda: is_needed(victim, sector))  # noqa: B023
+        until(world, is_needed, victim, sector)
         victim.has_lost = True
         victim.flash.rot(world.dice, sector)
         if sector % 2:
@@ -227,7 +233,7 @@ def test_a_bit_flipped_in_every_sector_of_a_live_node() -> None:
         # then the others go on, and it is repaired by them, and a voter again
         let_commit(world, 3)
         goal = len(world.watch.committed)
-        until(world, lambda: is_abreast(victim, goal))  # noqa: B023
+        until(world, are_abreast, [victim], goal)
     print("%d of %d flipped bits have made it doubt" % (doubts, world.plan.sectors))
     assert doubts > world.plan.sectors // 4
     world.heal()
@@ -262,7 +268,7 @@ def test_nodes_far_behind_and_blank_catch_up_while_the_leader_serves() -> None:
     begun = world.now
     answers = sum(client.done for client in world.clients)
     goal = len(world.watch.committed)
-    until(world, lambda: is_abreast(late, goal) and is_abreast(blank, goal))
+    until(world, are_abreast, [late, blank], goal)
 
     # then they are soon abreast, and clients have been served meanwhile
     taken = (world.now - begun) // US
