@@ -413,6 +413,12 @@ class Group:
         self._commits[node] = 0
         return self.members[node]
 
+    def pass_term(self, candidate: int) -> None:
+        """All that are up have voted for a node in a new term, and hear no more of it."""
+        for member in self.up():
+            member.store.append(True, member.core.term + 1, candidate, 0, ())
+            self.restart(member.node)
+
     # Datagrams
 
     def isolate(self, *nodes: int) -> None:
@@ -426,13 +432,17 @@ class Group:
     def heal(self) -> None:
         self.cut.clear()
 
-    def deliver(self, i: int = 0) -> None:
-        """Deliver the datagram `wire[i]`, if its link and its receiver are alive."""
+    def deliver(self, i: int = 0, works: bool = True) -> None:
+        """Deliver the datagram `wire[i]`, if its link and its receiver are alive.
+
+        works: whether what it causes is done at once, or when the receiver works the next time.
+        """
         datagram = self.wire.pop(i)
         src, dst = datagram[2], datagram[3]
         if (src, dst) not in self.cut and dst not in self.down:
             self.members[dst].core.step(message(datagram))
-            self.work(dst)
+            if works:
+                self.work(dst)
 
     def deliver_all(self) -> None:
         """Deliver, in order, until nothing is under way."""
