@@ -565,7 +565,7 @@ class Core:
             return
         if m.kind >= DOUBT_REPLY:
             peer.doubted(self._round, self.log.last)
-        elif not peer.trusted(m.ctx):
+        elif peer.doubts and not peer.trusted(m.ctx):
             return
         else:
             peer.heard = True
@@ -711,12 +711,13 @@ class Core:
 
         Raises Compacted if what it lacks has left the log.
         """
+        sent = False
         if progress.state == SENDING_SNAPSHOT:
             progress.install(self.log.snapshot)  # there may be a newer one
             if must and self._since_send == 0:
                 progress.beat()
             sent = self._send_pieces(peer, progress, number) and not must
-        else:
+        elif progress.next <= self.log.last:
             sent = self._send_entries(peer, progress, number)
         if not sent and (must or self._news):
             if must or progress.state == REPLICATE:

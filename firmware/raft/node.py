@@ -60,6 +60,7 @@ class Node:
         )  # fmt: skip
         self.compaction = Compaction(self.store, self.core, self.machine)
         self.dropped = 0  # datagrams that were no messages
+        self.appended = 0  # entries made durable since start
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
@@ -184,6 +185,7 @@ class Node:
             return  # it has failed in the middle, and the node is about to end
         self._is_driving = True
         core = self.core
+        has_written = False
         while True:
             ready = core.ready()
             if ready is None:
@@ -194,12 +196,9 @@ class Node:
             # to flash before anybody hears of it.
             if ready.early and not ready.save:
                 self._send(ready.early)
-            if ready.chunks:
-                self._take_chunks(ready)
-            elif ready.save or ready.entries:
-                self.store.append(
-                    ready.save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt
-                )
+            if ready.save or ready.entries or ready.chunks:
+                self._write(ready)
+                has_written = True
             if ready.early and ready.save:
                 self._send(ready.early)
             if ready.after:
@@ -215,21 +214,25 @@ class Node:
             self._apply()
         if self.service.reads_wait:
             self.service.answer_reads()
-        if self.store.faults != self._faults or core.doubt != self._doubt:
-            self._tell_flash()
-        self.compaction.keep_pace(self.applied)
+        if has_written:
+            self.compaction.keep_pace(self.applied)
+            if self.store.faults != self._faults or core.doubt != self._doubt:
+                self._tell_flash()
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
         self._is_driving = False
 
-    def _take_chunks(self, ready):
-        store = self.store
-        if ready.save:
-            store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
-        self.compaction.receive(ready.chunks, ready.installed, ready.keeps)
-        if ready.entries:
-            store.append(False, 0, 0, ready.first, ready.entries)
+    def _write(self, ready):
+        store, save = self.store, ready.save
+        if ready.chunks:
+            if save:
+                store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
+                save = False
+            self.compaction.receive(ready.chunks, ready.installed, ready.keeps)
+        if save or ready.entries:
+            store.append(save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt)
+            self.appended += len(ready.entries)
 
     def _send(self, letters):
         for m in letters:

@@ -106,9 +106,9 @@ class Progress:
             self.match = 0
 
     def trusted(self, number):
-        """It answers the round `number` without doubt. Returns whether that counts."""
+        """One in doubt answers the round `number` without it. Returns whether that counts."""
         # What it said before it lost something may arrive later.
-        if self.doubts and number > self.doubt_round:
+        if number > self.doubt_round:
             self.doubts = False
             self.match = 0
         return not self.doubts

@@ -91,10 +91,13 @@ class Reader:
     def see(self, at, size):
         """Where in the buffer the `size` bytes are that lie at `at` in the sector."""
         if at < self._from or at + size > self._to:
-            self._from = at
-            self._to = min(at + BUFFER_BYTES, SECTOR_BYTES)
-            self._device.readblocks(self.sector, self.view[: self._to - at], at)
+            self._load(at, min(at + BUFFER_BYTES, SECTOR_BYTES))
         return at - self._from
+
+    def _load(self, at, end):
+        self._from = at
+        self._to = end
+        self._device.readblocks(self.sector, self.view[: end - at], at)
 
     def is_record(self, at):
         """Whether a whole and sound record begins at `at`; all of it is in the buffer then."""
@@ -165,7 +168,7 @@ class Reader:
 
     def has_header(self):
         """Whether the sector begins with a sound header, which is in the buffer then."""
-        self.see(0, HEADER_BYTES)
+        self._load(0, HEADER_BYTES)  # no more: often only the header is wanted
         return self.buf[:4] == _MAGIC and crc32(self.view[:HEADER_BYTES]) == _RESIDUE
 
     def sequence(self):

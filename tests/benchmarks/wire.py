@@ -6,8 +6,8 @@ from raft.core import LEADER, Core
 from raft.log import Log
 from raft.messages import COMMAND, EMPTY_BYTES, Codec, Message
 from raft.store import Store
-from tests.benchmarks.flash import command
 from tests.flash import RamFlash
+from tests.solo import put
 
 VOTERS = (1, 2, 3, 4, 5)
 COMMANDS = 200
@@ -63,7 +63,7 @@ def measure() -> dict[str, float]:
     exchange = Exchange()
     exchange.datagrams = exchange.bytes = 0
     for number in range(1, COMMANDS + 1):
-        exchange.leader.propose(COMMAND, command(number))
+        exchange.leader.propose(COMMAND, put(1, number))
         exchange.settle()
     figures: dict[str, float] = {
         "wire.heartbeat_bytes": EMPTY_BYTES,

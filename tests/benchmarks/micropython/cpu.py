@@ -1,56 +1,32 @@
 """Processor time per message, in loop turns; runs under MicroPython.
 
-A loop turn is one pass of `for i in range(n): x = (x + i) & 0xffff`. An ESP32 takes about
-10 us for it, so 400 turns are 4 ms there. Measured is a Node's own path, from the datagram's
-bytes to the reply's bytes; the two system calls and asyncio's wake-up are not in it, garbage
-collections are: each figure is a mean.
+`turns.py` says what a loop turn is: 400 are 4 ms on an ESP32. Measured is a Node's own path,
+from the datagram's bytes to the reply's bytes; the two system calls and asyncio's wake-up are not
+in it, garbage collections are: each figure is a mean.
 """
 
 import json
-import time
 
-from raft import messages, requests, sessions
+from turns import clock, turn_us
+
+from raft import messages
 from raft.core import LEADER
 from raft.messages import Codec, Message
 from raft.node import Node
 from tests.flash import RamFlash
+from tests.solo import SECTORS, offline, put
 
-clock = time.clock  # type: ignore[attr-defined]  # s of processor time
-
-RUNS = 400
+BEATS = 20_000  # for a clock that may tick at 100 Hz
+RUNS = 4000
 VOTERS = (1, 2, 3, 4, 5)
 NODES = {str(i): {"host": "127.0.0.1", "port": 0, "client_port": 0} for i in VOTERS}
-
-
-class Wire:
-    """Stands in for the socket: what is sent is gone, what is to be received is `inbox`."""
-
-    received = sent = errors = 0
-
-    def __init__(self):
-        self.inbox = []
-
-    def receive(self):
-        return self.inbox.pop() if self.inbox else None
-
-    def is_empty(self):
-        return not self.inbox
-
-    def send(self, data, address):
-        self.sent += 1
-
-    def close(self):
-        self.inbox.clear()
 
 
 class Bench:
     def __init__(self):
         config = {"id": 1, "cluster": "bench", "nodes": NODES, "state_kb": 8}
-        self.node = Node(config, RamFlash(24), events=lambda what, **facts: None)
-        self.node.endpoint.close()
-        self.node._clients.close()
-        self.wire = Wire()
-        self.node.endpoint = self.wire  # type: ignore[assignment]
+        self.node = Node(config, RamFlash(SECTORS), events=lambda what, **facts: None)
+        self.wire = offline(self.node)
         self.message = Message()
         self.codecs = {i: Codec(i, "bench") for i in VOTERS}
         self.us = 0
@@ -72,8 +48,8 @@ class Bench:
         function(*args)
         self.us += (clock() - start) * 1e6
 
-    def mean(self):
-        return self.us / RUNS
+    def mean(self, runs):
+        return self.us / runs
 
     def lead(self):
         node = self.node
@@ -107,32 +83,28 @@ class Bench:
             self.hear(frame)
 
 
-def put(number):
-    return sessions.command(1, number, requests.put(b"key-%04d" % (number % 100), b"v" * 56))
-
-
 def heartbeat_leader():
     bench = Bench()
     bench.lead()
-    for _ in range(RUNS):
+    for _ in range(BEATS):
         bench.timed(bench.round, bench.answers(1, 1, 1))
-    return bench.mean() / 4  # four peers: one heartbeat sent, one reply handled
+    return bench.mean(BEATS) / 4  # four peers: one heartbeat sent, one reply handled
 
 
 def heartbeat_follower():
     bench = Bench()
-    for i in range(RUNS):
+    for i in range(BEATS):
         bench.timed(bench.hear, bench.frame(2, messages.APPEND, 0, 0, 0, i + 1))
-    return bench.mean()
+    return bench.mean(BEATS)
 
 
 def append_leader():
     bench = Bench()
     bench.lead()
     for i in range(RUNS):
-        bench.timed(bench.command, put(i + 1), bench.answers(i + 2, i + 1, 1))
+        bench.timed(bench.command, put(1, i + 1), bench.answers(i + 2, i + 1, 1))
     assert bench.node.applied == RUNS + 1
-    return bench.mean()
+    return bench.mean(RUNS)
 
 
 def append_follower():
@@ -143,22 +115,12 @@ def append_follower():
         bench.hear(commit)
 
     for i in range(RUNS):
-        entries = [(1, messages.COMMAND, put(i + 1))]
+        entries = [(1, messages.COMMAND, put(1, i + 1))]
         append = bench.frame(2, messages.APPEND, i, min(i, 1), i, 2 * i + 1, entries)
         commit = bench.frame(2, messages.COMMIT, i + 1, 1, i + 1, 2 * i + 2)
         bench.timed(take, append, commit)
     assert bench.node.applied == RUNS
-    return bench.mean()
-
-
-def turn_us():
-    """us per loop turn."""
-    turns = 1000000
-    start = clock()
-    x = 0
-    for i in range(turns):
-        x = (x + i) & 0xFFFF
-    return (clock() - start) * 1e6 / turns
+    return bench.mean(RUNS)
 
 
 turn = turn_us()

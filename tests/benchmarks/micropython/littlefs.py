@@ -7,10 +7,9 @@ import json
 
 import vfs
 
-from raft import requests, sessions
+from tests.solo import SECTORS, put
 
 COMMANDS = 1600
-SECTORS = 64
 SECTOR_BYTES = 4096
 PAGE_BYTES = 256
 
@@ -18,7 +17,12 @@ PAGE_BYTES = 256
 class CountingFlash:
     def __init__(self):
         self.data = bytearray(SECTORS * SECTOR_BYTES)
-        self.erases = self.pages = self.bytes = 0
+        self.begin()
+
+    def begin(self):
+        """Count from now on."""
+        self.pages = self.bytes = 0
+        self.erased = [0] * SECTORS
 
     def readblocks(self, block, buf, offset=0):
         start = block * SECTOR_BYTES + offset
@@ -36,7 +40,7 @@ class CountingFlash:
         if op == 5:
             return SECTOR_BYTES
         if op == 6:
-            self.erases += 1
+            self.erased[arg] += 1
         return 0
 
 
@@ -44,21 +48,24 @@ def measure(batch):
     flash = CountingFlash()
     vfs.VfsLfs2.mkfs(flash)  # type: ignore[arg-type]
     vfs.mount(vfs.VfsLfs2(flash), "/flash")  # type: ignore[arg-type]
-    flash.erases = flash.pages = flash.bytes = 0
+    flash.begin()
     with open("/flash/log", "ab") as log:
         for first in range(0, COMMANDS, batch):
             for number in range(first, first + batch):
-                key = b"key-%04d" % (number % 100)
-                log.write(sessions.command(1, number, requests.put(key, b"v" * 56)))
+                log.write(put(1, number))
             log.flush()
     vfs.umount("/flash")
+    if batch == 1:
+        figures["flash.littlefs.amplification"] = flash.bytes / COMMANDS / len(put(1, 1))
+        figures["flash.littlefs.entries_per_erase"] = COMMANDS / sum(flash.erased)
     return {
-        "flash.littlefs.erases_per_command.batch%d" % batch: flash.erases / COMMANDS,
+        "flash.littlefs.erases_per_command.batch%d" % batch: sum(flash.erased) / COMMANDS,
         "flash.littlefs.programs_per_command.batch%d" % batch: flash.pages / COMMANDS,
         "flash.littlefs.bytes_per_command.batch%d" % batch: flash.bytes / COMMANDS,
     }
 
 
-figures = measure(1)
+figures = {}
+figures.update(measure(1))
 figures.update(measure(16))
 print(json.dumps(figures))

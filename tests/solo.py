@@ -1,0 +1,74 @@
+"""A node that is its own cluster, and takes commands as fast as they come; portable."""
+
+from raft import requests, sessions
+from raft.core import LEADER
+from raft.messages import COMMAND
+from raft.node import Node
+
+KEYS = 100
+STATE_KB = 16
+SECTORS = 64  # a partition of 256 KB
+
+
+def put(session: int, number: int) -> bytes:
+    """A put of 64 bytes, key and value, as the log carries it."""
+    return sessions.command(session, number, requests.put(b"key-%04d" % (number % KEYS), b"v" * 56))
+
+
+class Wire:
+    """Stands in for a socket: what is sent is gone, what is to be received is `inbox`."""
+
+    received = sent = errors = 0
+
+    def __init__(self) -> None:
+        self.inbox: list[bytes] = []
+
+    def receive(self) -> bytes | None:
+        return self.inbox.pop() if self.inbox else None
+
+    def is_empty(self) -> bool:
+        return not self.inbox
+
+    def send(self, data: memoryview, address: object) -> None:
+        self.sent += 1
+
+    def close(self) -> None:
+        self.inbox.clear()
+
+
+def offline(node: Node) -> Wire:
+    """Close a node's sockets; what it has in place of the one for its peers."""
+    node.endpoint.close()
+    node._clients.close()
+    node.endpoint = wire = Wire()
+    return wire
+
+
+class Solo:
+    """It leads, with one session open.
+
+    device: its flash. commands: how many it has taken; bytes: of them.
+    """
+
+    def __init__(self, device) -> None:  # type: ignore[no-untyped-def]
+        nodes = {"1": {"host": "127.0.0.1", "port": 0, "client_port": 0}}
+        config = {"id": 1, "cluster": "bench", "nodes": nodes, "state_kb": STATE_KB}
+        self.node = node = Node(config, device, events=lambda what, **facts: None)
+        offline(node)
+        node.core.tick(1000)
+        node._drive()
+        assert node.core.role == LEADER
+        node.core.propose(COMMAND, sessions.OPEN)
+        node._drive()
+        self.session = node.core.log.last
+        self.commands = self.bytes = 0
+
+    def command(self) -> None:
+        """One command, and a quiet moment."""
+        self.commands += 1
+        data = put(self.session, self.commands)
+        self.bytes += len(data)
+        self.node.core.propose(COMMAND, data)
+        self.node._drive()
+        self.node._use_quiet()
+        assert self.node.applied == self.node.core.log.last
