@@ -9,10 +9,10 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup micropython demo test lint bench clean
+.PHONY: help setup micropython demo test test-power lint bench clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev micropython  ## install everything: raftctl, test tools, MicroPython
 
@@ -25,6 +25,9 @@ demo: $(VENV)/runtime  ## run a cluster of five on this machine and kill its lea
 test: $(VENV)/dev  ## run all tests, under CPython and MicroPython (ARGS="-k election")
 	@$(BIN)/python -m host_tools.micropython || echo "Going on with CPython alone." >&2
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-power: $(VENV)/dev  ## cut the power at every program and every erase of whole workloads
+	@$(BIN)/python -m tests.store.power $(ARGS)
 
 lint: $(VENV)/dev  ## check style and types, of the firmware against MicroPython's own library
 	@$(BIN)/ruff check

@@ -1,8 +1,8 @@
-"""What a node does with its flash, with power cuts anywhere in it; portable.
+"""What a node does with its flash, and power cuts anywhere in it; portable.
 
-A `Life` writes, votes, takes snapshots, gets them from a leader, erases, fails and starts again.
-It asks before each program and each erase: what if the power fails here? `check` answers that,
-for each page that would be programmed and for several ways in which its bits may be left.
+A `Life` writes, votes, takes snapshots, gets them from a leader, erases and starts again, through
+the real Store and Compaction. Before each program and each erase it can be asked: what if the
+power fails here? `check` answers that for one power cut.
 """
 
 import struct
@@ -15,128 +15,23 @@ from raft.sector import NONE, record_bytes
 from raft.sessions import OPEN, Sessions, command
 from raft.store import Snapshot, Store
 from tests.dice import Dice
-from tests.flash import PAGE_BYTES, SECTOR_BYTES, PowerCut, RamFlash
-from tests.store.model import ERASE, NODE, Install, Model, Write
-from tests.support import raises
+from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
+from tests.store.cuts import ERASE, Operation, WatchedFlash
+from tests.store.model import NODE, Install, Model, Write, read_snapshot
 
 SECTORS = 18
 KEYS = 28
 VALUE_BYTES = 24, 44
 MACHINE_BYTES = KEYS * (KEY_RAM_BYTES + 5 + VALUE_BYTES[1])
 SESSIONS = 6
-MOST = 12  # entries of a batch
+EAGER_AT = 2, 4  # sectors in use when a snapshot is begun: earlier than it would be due
+BATCH = 12  # entries at most
 UNCOMMITTED = 10  # entries at most
 STUCK = 200  # quiet moments without room for a command
 
-# Ways in which a power cut may leave the page or the sector that it met: see flash._torn
-UNTOUCHED = 0
-DONE = 1
-WAYS_OF_PAGE = UNTOUCHED, DONE, 2, 3, 4, 5
-WAYS_OF_ERASE = UNTOUCHED, DONE, 2, 2, 3, 3, 3, 4, 4, 5, 5
-
-
-class SharedFlash(RamFlash):
-    """A flash whose copies share what none of them has changed: they cost next to nothing."""
-
-    def copy(self) -> "SharedFlash":
-        return self._shared(SharedFlash(0))
-
-    def _shared(self, other):  # type: ignore[no-untyped-def]
-        other._sectors = list(self._sectors)
-        other.erased = [0] * len(self._sectors)
-        other.bad = set(self.bad)
-        other.bad_erases = set(self.bad_erases)
-        return other
-
-    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int | None = None) -> None:
-        sector = self._sectors[block]
-        self._sectors[block] = sector and bytearray(sector)
-        super().writeblocks(block, buf, offset)
-
-
-class LiveFlash(SharedFlash):
-    """Tells its life of each operation before it happens."""
-
-    def __init__(self, life: "Life") -> None:
-        super().__init__(0)
-        self._life = life
-
-    @staticmethod
-    def of(life: "Life", contents: SharedFlash) -> "LiveFlash":
-        flash: LiveFlash = contents._shared(LiveFlash(life))
-        return flash
-
-    def ioctl(self, op: int, arg: int) -> int:
-        if op == 6:
-            self._life.operates(Operation(self, arg, ERASE, b""))
-        return super().ioctl(op, arg)
-
-    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int | None = None) -> None:
-        assert offset is not None
-        self._life.operates(Operation(self, block, offset, bytes(buf)))
-        super().writeblocks(block, buf, offset)
-
-
-class Tearing(Dice):
-    """The way of a power cut, and then dice that fall as they like."""
-
-    _way = -1
-
-    def __init__(self, seed: int, way: int) -> None:
-        super().__init__(seed)
-        self._way = way
-
-    def below(self, n: int) -> int:
-        if self._way < 0:
-            return super().below(n)
-        way, self._way = self._way, -1
-        return way
-
-
-class Operation:
-    """A program or an erase that is about to happen to `flash`."""
-
-    def __init__(self, flash: SharedFlash, sector: int, offset: int, data: bytes) -> None:
-        self.flash = flash
-        self.sector = sector
-        self.offset = offset
-        self.data = data
-
-    def __str__(self) -> str:
-        if self.offset == ERASE:
-            return "erase of sector %d" % self.sector
-        return "program of %d bytes in sector %d at %d" % (len(self.data), self.sector, self.offset)
-
-    def cuts(self) -> list[tuple[int, int]]:
-        """(page, variant) of all power cuts that are worth a look."""
-        if self.offset == ERASE:
-            return [(0, variant) for variant in range(len(WAYS_OF_ERASE))]
-        first = self.offset // PAGE_BYTES
-        last = (self.offset + len(self.data) - 1) // PAGE_BYTES
-        # A page untouched is the same as the one before it done
-        return [
-            (page, variant)
-            for page in range(last - first + 1)
-            for variant in range(0 if page == 0 else 1, len(WAYS_OF_PAGE))
-        ]
-
-    def image(self, page: int, variant: int, seed: int) -> SharedFlash:
-        """The flash after a power cut in that page of it (counted from its first)."""
-        flash = self.flash.copy()
-        seed = (seed * 16 + page) * 16 + variant
-        if self.offset == ERASE:
-            flash.torn = Tearing(seed, WAYS_OF_ERASE[variant])
-            flash.power_bytes = 0
-            raises(PowerCut, flash.ioctl, 6, self.sector)
-        else:
-            flash.torn = Tearing(seed, WAYS_OF_PAGE[variant])
-            flash.power_bytes = max(0, page * PAGE_BYTES - self.offset % PAGE_BYTES)
-            raises(PowerCut, flash.writeblocks, self.sector, self.data, self.offset)
-        return flash.copy()
-
 
 class Taken:
-    """A snapshot as it must be found: of this state, after the last entry of this log.
+    """A snapshot as it must be found: of this state, after the last entry of `log`.
 
     keeps: whether the log goes on behind it.
     """
@@ -162,18 +57,11 @@ class Taken:
     def is_coming_to(self, store: Store) -> bool:
         """Whether it is the one of which the store holds the first bytes."""
         coming, data = store.coming, self.data
-        return (
+        return coming is not None and (
             (coming.index, coming.term, coming.size) == (self.index, self.term, len(data))
             and coming.crc == crc32(data) & NONE
             and coming.sum == crc32(data[: coming.next])
         )
-
-
-def read_snapshot(store: Store) -> bytes:
-    data = b""
-    while len(data) < store.snapshot.size:
-        data += store.read_snapshot(len(data))
-    return data
 
 
 def packed(machine: Sessions) -> bytes:
@@ -185,11 +73,30 @@ def state_of(machine: Sessions) -> list[bytes]:
     """All that it knows, in an order that doesn't depend on its history."""
     chunks = list(machine.snapshot())
     end = chunks.index(b"")
-    return sorted(chunks[:end]) + [b""] + sorted(chunks[end + 1 :])
+    return sorted(chunks[:end]) + sorted(chunks[end:])
 
 
 def new_machine() -> Sessions:
     return Sessions(KeyValue(MACHINE_BYTES))
+
+
+def copied(machine: Sessions) -> Sessions:
+    other = new_machine()
+    other.reset()
+    for chunk in machine.snapshot():
+        other.restore(chunk)
+    return other
+
+
+def old_ring() -> RamFlash:
+    """A partition that nobody has erased: some sectors full of junk, some partly, some blank."""
+    dice = Dice(1)
+    flash = RamFlash(SECTORS)
+    for sector in range(SECTORS):
+        if sector % 4 != 3:
+            blank = 4000 if sector % 3 == 1 else 0
+            flash.fill(sector, b"\xff" * blank + dice.bytes(SECTOR_BYTES - blank))
+    return flash
 
 
 class LiveStore(Store):
@@ -223,24 +130,32 @@ class LiveCompaction(Compaction):
 class Life:
     """What a node does with its flash, decided by `seed`; it stands in for core and log.
 
-    before: called as before(life, operation) before each program and erase. cuts: after about so
-    many operations the power fails in one, and the node starts again; 0: never. faults: after
-    about so many programs one fails.
+    before: called as before(life, operation) before each program and erase. flash: what it begins
+    with. is_busy: it has no quiet moments. cuts: after about so many operations the power fails in
+    one, and the node starts again; 0: never. faults: after about so many programs one fails.
 
-    model: all that was acknowledged. write: what is under way, or None. whole: the snapshot that
-    counts. ending: the one that is about to, or None. arriving: the one that comes from a leader,
-    or None; `arrived` of its bytes were acknowledged, -1 if not even its begin was, and
-    `arrives` more are under way.
+    seen: how often what happened. model: all that was acknowledged. write: what is under way, or
+    None. whole: the snapshot that counts. ending: the one that is about to, or None. arriving: the
+    one that comes from a leader, or None; `arrived` of its bytes were acknowledged, -1 if not even
+    its begin was, and `arrives` more are under way. is_retry: the program before has failed.
     """
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, seed: int, before=None, cuts: int = 0, faults: int = 0, sectors: int = SECTORS
+        self,
+        seed: int,
+        before=None,
+        flash: RamFlash | None = None,
+        is_busy: bool = False,
+        cuts: int = 0,
+        faults: int = 0,
     ) -> None:
-        self.dice = dice = Dice(seed)
-        self.seed = seed
+        self.dice = Dice(seed)
         self.before = before
+        self.is_busy = is_busy
         self.cuts = cuts
         self.faults = faults
+        self.is_retry = False
+        self.seen: dict[str, int] = {}
         self.model = Model()
         self.write: Write | Install | None = None
         self.machine = new_machine()
@@ -250,64 +165,60 @@ class Life:
         self.arriving: Taken | None = None
         self.arrived = self.arrives = 0
         self.commit = 0
-        self.commands = self.compactions = self.installs = self.restarts = 0
-        self.programs = self.erases = 0
         self.log = self  # what Compaction wants of a core
         self.peers: dict[int, object] = {}
-        self.coming: object = None
+        self.coming: Taken | None = None
+        self._fails = False  # the program that has just been told of
         self._sessions: list[list[int]] = []  # session, number of its last command
-        contents = SharedFlash(sectors)
-        for sector in range(sectors):
-            if sector % 4 != 3:  # somebody else has left something
-                blank = 4000 if sector % 3 == 1 else 0
-                contents.fill(sector, b"\xff" * blank + dice.bytes(SECTOR_BYTES - blank))
-        self.flash = LiveFlash.of(self, contents)
+        self.flash = WatchedFlash(flash or old_ring(), self.operates)
         self._boot()
 
-    def fork(self, image: SharedFlash, seed: int, before) -> "Life":  # type: ignore[no-untyped-def]
+    def fork(self, image: RamFlash, seed: int, before) -> "Life":  # type: ignore[no-untyped-def]
         """Another life, which starts with what a power cut has left of this one's flash."""
-        other = Life(seed, None, sectors=1)
+        other = Life(seed, None, RamFlash(SECTORS))
         other.before = before
         for name in ("write", "whole", "ending", "arriving", "arrived", "arrives", "commit"):
             setattr(other, name, getattr(self, name))
         other.model = self.model.copy()
         other._sessions = [list(session) for session in self._sessions]
         other.machine = copied(self.machine)
-        other.flash = LiveFlash.of(other, image)
+        other.flash = WatchedFlash(image, other.operates)
         other._boot()
         return other
 
     def term(self, index: int) -> int:
         return self.model.log[index - 1][0]
 
+    def happens(self, what: str, times: int = 1) -> None:
+        self.seen[what] = self.seen.get(what, 0) + times
+
     # What its parts tell
 
     @property
     def operations(self) -> int:
-        return self.programs + self.erases
+        return self.seen.get("programs", 0) + self.seen.get("erases", 0)
 
     def operates(self, operation: Operation) -> None:
-        if operation.offset == ERASE:
-            self.erases += 1
-        else:
-            self.programs += 1
+        self.happens("erases" if operation.offset == ERASE else "programs")
+        self.is_retry, self._fails = self._fails, False
         if self.before:
             self.before(self, operation)
         if self.cuts and self.dice.one_in(self.cuts):
             page, variant = self.dice.pick(operation.cuts())
-            image = operation.image(page, variant, self.dice.below(1 << 16))
-            self.flash = LiveFlash.of(self, image)
+            image = operation.torn(page, variant, self.dice.below(1 << 16))
+            self.flash = WatchedFlash(image, self.operates)
             raise PowerCut("in the %s" % operation)
         if self.faults and operation.offset != ERASE and self.dice.one_in(self.faults):
             self.flash.failures = 1
+            self._fails = True
+            self.happens("faults")
 
     def begins_snapshot(self, index: int, size: int) -> None:
+        if self.store.coming:
+            self.happens("broken off")
         if size == 0:  # one of its own
-            self.begun = Taken(self.model.log[:index], self.machine)
             self.arriving = None
-        else:
-            assert self.arriving
-            self.begun = self.arriving
+        self.begun = self.arriving or Taken(self.model.log[:index], self.machine)
 
     def has_begun(self) -> None:
         if self.arriving:
@@ -319,11 +230,11 @@ class Life:
             self.write = Install(self.begun.log)
 
     def has_ended(self) -> None:
-        if self.arriving:
-            self.installs += 1
-        else:
-            self.compactions += 1
+        if not self.arriving:
+            self.happens("compactions")
             self._draw_eagerness()
+        else:
+            self.happens("installs that keep" if self.begun.keeps else "installs that drop")
         self.whole, self.ending, self.arriving = self.begun, None, None
         if self.write:
             self._acknowledged()
@@ -334,18 +245,19 @@ class Life:
         """A write, and what a node does around it."""
         dice = self.dice
         try:
-            if dice.one_in(200):
+            if dice.one_in(100):
                 self._boot()
-            elif dice.one_in(150):
+            elif dice.one_in(60):
                 self._begin_to_arrive()
             elif self.arriving and dice.one_in(2):
                 self._arrive()
             else:
                 self._append()
                 self.compaction.keep_pace(self.commit)
-            if dice.one_in(2):
+            if not self.is_busy and dice.one_in(2):
                 self._quiet()
         except PowerCut:
+            self.happens("power cuts")
             self._boot()
 
     def _quiet(self) -> None:
@@ -353,7 +265,7 @@ class Life:
             self.compaction.step(self.commit)
 
     def _draw_eagerness(self) -> None:
-        self.compaction.eager_at = self.dice.draw(2, self.store.sectors // 3)
+        self.compaction.eager_at = self.dice.draw(*EAGER_AT)
 
     def _append(self) -> None:
         dice, model = self.dice, self.model
@@ -362,11 +274,12 @@ class Life:
             term, vote = term + dice.draw(1, 2), dice.below(4)
             if len(model.log) > self.commit and dice.one_in(2):
                 first = dice.draw(self.commit + 1, len(model.log))
+                self.happens("truncations")
         elif vote == 0 and dice.one_in(3):
             vote = dice.draw(1, 3)
         entries = [(term, NOOP, b"")] if term > model.term else []
         pending = 2 * record_bytes(0)
-        for _ in range(dice.draw(1, MOST if dice.one_in(10) else 2)):
+        for _ in range(dice.draw(1, BATCH if dice.one_in(10) else 2)):
             data = self._command()
             waited = 0
             while not self.store.has_room(len(data), pending=pending):
@@ -375,9 +288,11 @@ class Life:
                 waited += 1
             entries.append((term, COMMAND, data))
             pending += record_bytes(len(data))
+            self.happens("commands")
         save = (term, vote) != (model.term, model.vote)
+        if save:
+            self.happens("hard states")
         self._do(Write(save, term, vote, first, entries))
-        self.commands += len(entries)
         last = len(self.model.log)
         if not self.arriving or self.arriving.keeps:
             self._commit_to(dice.draw(max(self.commit, last - UNCOMMITTED), last))
@@ -394,9 +309,7 @@ class Life:
 
     def _command(self) -> bytes:
         dice = self.dice
-        if not self._sessions:
-            return OPEN
-        if len(self._sessions) < SESSIONS and dice.one_in(20):
+        if not self._sessions or len(self._sessions) < SESSIONS and dice.one_in(20):
             return OPEN
         session = dice.pick(self._sessions)
         session[1] += 1
@@ -427,9 +340,8 @@ class Life:
             for _ in range(dice.draw(1, 30)):
                 log.append((term, COMMAND, self._command()))
                 leader.apply(len(log), log[-1][2])
-        self.arriving = Taken(log, leader, keeps)
+        self.arriving = self.coming = Taken(log, leader, keeps)
         self.arrived = -1
-        self.coming = self.arriving
         self._arrive()
 
     def _arrive(self) -> None:
@@ -450,15 +362,16 @@ class Life:
 
     def _boot(self) -> None:
         """The node starts with what the flash holds, and goes on."""
-        self.restarts += 1
+        self.happens("starts")
         commit, state = self.commit, state_of(self.machine)
         self.store = store = LiveStore(self.flash, NODE)
         self.model, self.whole = found(self, store)
         store.life = self
         self.write = self.ending = None
-        if self.arriving and not (store.coming and self.arriving.is_coming_to(store)):
+        if self.arriving and not self.arriving.is_coming_to(store):
             self.arriving = None
         if self.arriving:
+            assert store.coming
             self.arrived = store.coming.next
         self.arrives = 0
         self.coming = self.arriving
@@ -478,14 +391,6 @@ class Life:
         self._commit_to(commit)
 
 
-def copied(machine: Sessions) -> Sessions:
-    other = new_machine()
-    other.reset()
-    for chunk in machine.snapshot():
-        other.restore(chunk)
-    return other
-
-
 def found(life: Life, store: Store) -> tuple[Model, Taken]:
     """What `store` holds, made from the flash that a power cut has left of that life's."""
     assert store.doubt == 0
@@ -503,7 +408,10 @@ def found(life: Life, store: Store) -> tuple[Model, Taken]:
 
 def check(life: Life, operation: Operation, page: int, variant: int) -> None:
     """Nothing is lost by that power cut, and the node can go on."""
-    flash = operation.image(page, variant, life.operations)
+    check_image(life, operation.torn(page, variant, life.operations))
+
+
+def check_image(life: Life, flash: RamFlash) -> None:
     store = Store(flash, NODE)
     model, taken = found(life, store)
     if not taken.is_restored:
@@ -528,7 +436,8 @@ def check(life: Life, operation: Operation, page: int, variant: int) -> None:
 def check_again(life: Life, operation: Operation, page: int, variant: int) -> int:
     """Started again from that power cut, the node may meet the next one anywhere.
 
-    Returns how many power cuts were tried."""
+    Returns how many power cuts were tried.
+    """
     seen = 0
 
     def before(again: Life, operation: Operation) -> None:
@@ -537,8 +446,9 @@ def check_again(life: Life, operation: Operation, page: int, variant: int) -> in
             check(again, operation, page, variant)
             seen += 1
 
-    again = life.fork(operation.image(page, variant, life.operations), life.operations, before)
-    again.compaction.eager_at = 0
+    image = operation.torn(page, variant, life.operations)
+    again = life.fork(image, life.operations, before)
+    again.compaction.eager_at = 0  # a snapshot is begun at once
     for _ in range(3):
         again.turn()
     return seen

@@ -6,36 +6,7 @@ from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, RamFlash
 
 NODE = 1
-ERASE = -1  # in place of an offset
 LONGEST = 1200  # bytes of one entry's data (messages.MAX_DATA)
-
-
-class Recorder(RamFlash):
-    """A flash that keeps a list of all that was done to it: (sector, offset, data).
-
-    The offset of an erase is ERASE.
-    """
-
-    def __init__(self, sectors: int) -> None:
-        super().__init__(sectors)
-        self.operations: list[tuple[int, int, bytes]] = []
-
-    @staticmethod
-    def of(flash: RamFlash) -> "Recorder":
-        recorder = Recorder(flash.ioctl(4, 0))
-        for sector in range(flash.ioctl(4, 0)):
-            recorder.fill(sector, flash.sector(sector))
-        return recorder
-
-    def ioctl(self, op: int, arg: int) -> int:
-        if op == 6:
-            self.operations.append((arg, ERASE, b""))
-        return super().ioctl(op, arg)
-
-    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int | None = None) -> None:
-        assert offset is not None
-        self.operations.append((block, offset, bytes(buf)))
-        super().writeblocks(block, buf, offset)
 
 
 class Write:
@@ -134,6 +105,14 @@ def contents(store: Store) -> list[tuple[int, int, bytes]]:
     assert store.base + len(log) == store.last, "live() beyond the last entry"
     assert store.last_term == (log[-1][0] if log else store.base_term)
     return log
+
+
+def read_snapshot(store: Store) -> bytes:
+    """All data of the store's newest whole snapshot."""
+    data = b""
+    while len(data) < store.snapshot.size:
+        data += store.read_snapshot(len(data))
+    return data
 
 
 def opened(flash: RamFlash, node: int = NODE) -> Store:

@@ -14,7 +14,8 @@ from raft.sector import HEADER_BYTES, RECORD_BYTES, record_bytes
 from raft.store import RESERVE, Store, StoreError
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, RamFlash
-from tests.store.model import NODE, Model, Recorder, Write, contents, opened, random_write
+from tests.store.cuts import Operation, WatchedFlash
+from tests.store.model import NODE, Model, Write, contents, opened, random_write
 from tests.support import raises
 
 PORTABLE = True
@@ -26,7 +27,7 @@ STRIDE = 5 if sys.implementation.name == "cpython" else 23  # bytes between two 
 LARGE_BYTES = 1180  # three such entries fill a sector
 
 
-class Flash(Recorder):
+class Flash(WatchedFlash):
     """A flash with the log of some writes.
 
     history: what was durable before the first of them, and after each. programmed: the sector,
@@ -34,16 +35,17 @@ class Flash(Recorder):
     """
 
     def __init__(self, writes: list[Write]) -> None:
-        super().__init__(SECTORS)
+        operations: list[Operation] = []
+        super().__init__(RamFlash(SECTORS), operations.append)
         self.writes = writes
         self.history = [Model()]
         self.programmed: list[tuple[int, int, int, int]] = []
         store = Store(self, NODE)
         for number, write in enumerate(writes):
             write.to(store)
-            for sector, offset, data in self.operations:
-                self.programmed.append((sector, offset, len(data), number))
-            self.operations.clear()
+            for program in operations:
+                self.programmed.append((program.sector, program.offset, len(program.data), number))
+            operations.clear()
             self.history.append(self.history[-1].copy())
             self.history[-1].take(write)
         self.model = self.history[-1]

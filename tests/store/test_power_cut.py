@@ -1,178 +1,118 @@
-"""The power may fail between any two bytes of any program, and in the middle of any erase.
+"""The power may fail in the middle of any program and of any erase: nothing acknowledged is lost.
 
-A workload of 300 entries is recorded, operation by operation of the device, on a ring full of
-what somebody else has left there. Then, for each operation, the flash is what it would be had
-the power failed after k of its bytes, for every k: recovery must find all that was acknowledged,
-and at most a prefix of what was not; and the node must be able to go on, also when the power
-fails again. CPython cuts at every byte, MicroPython at every thirteenth and the last of a program.
+A life (life.py) writes, votes, truncates, compacts, installs and starts again. Before an operation
+of the flash that is looked at, the flash is what it would be had the power failed in it, in
+several ways: recovery must find all that was acknowledged, and at most a prefix of what was not;
+and the node must be able to go on. Here it is a sample of operations; `make test-power` takes all.
 """
 
 import sys
 
-from raft.messages import COMMAND
-from raft.store import Store
 from tests.dice import Dice
-from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
-from tests.store.model import ERASE, NODE, Model, Recorder, Write, opened, random_write
-from tests.support import raises
+from tests.store.cuts import ERASE, Operation
+from tests.store.life import Life, check, check_again, check_image
 
 PORTABLE = True
-TIMEOUT_S = 240
 
-ENTRIES = 300
-MOST = 20  # entries in one write
-BYTES = 50  # longest usual entry
-SECTORS = 9
-STRIDE = 1 if sys.implementation.name == "cpython" else 13  # bytes
-CUT_AGAIN = 199 * STRIDE  # after every so many cuts, cut every byte of what comes next as well
-ERASED_STEP = 256  # bytes of a sector between two cuts of its erase
-
-
-class Cut:
-    """One operation of the device, and what must be found when the power fails in it.
-
-    flash: as it was before. model: all that was acknowledged. write: what was under way, or
-    None if the operation is an erase ahead.
-    """
-
-    def __init__(
-        self, flash: RamFlash, model: Model, write: Write | None, operation: tuple[int, int, bytes]
-    ) -> None:
-        self.flash = flash
-        self.model = model
-        self.write = write
-        self.sector, self.offset, self.data = operation
-
-    def __str__(self) -> str:
-        what = "the erase" if self.offset == ERASE else "the program at %d" % self.offset
-        return "%s of sector %d" % (what, self.sector)
-
-    def points(self) -> list[int]:
-        """After how many bytes to cut."""
-        if self.offset == ERASE:
-            return list(range(0, SECTOR_BYTES, ERASED_STEP))
-        last = len(self.data) - 1
-        return [k for k in range(last + 1) if k % STRIDE == 0 or k == last]
-
-    def image(self, k: int) -> RamFlash:
-        """The flash when the power has failed after k bytes."""
-        flash = self.flash.copy()
-        if self.offset == ERASE:
-            flash.half_erased = k
-            flash.power_bytes = 0
-            raises(PowerCut, flash.ioctl, 6, self.sector)
-        else:
-            flash.power_bytes = k
-            raises(PowerCut, flash.writeblocks, self.sector, self.data, self.offset)
-        return flash.copy()
+IS_QUICK = sys.implementation.name == "cpython"
+COMMANDS = 1000
+STRIDE = 37 if IS_QUICK else 149  # operations from one that is looked at to the next
+ERASE_STRIDE = 7 if IS_QUICK else 29  # erases
+AGAIN = 3 * STRIDE  # operations from one with a second power cut to the next
+BYTE_STRIDE = 1 if IS_QUICK else 13  # bytes from one power cut to the next
+YOUNG = 35  # commands
+ERASED_STRIDE = 256  # the same in an erase
 
 
-def old_ring(dice: Dice, sectors: int) -> Recorder:
-    """A partition that nobody has erased: some sectors full of junk, some partly, some blank."""
-    flash = Recorder(sectors)
-    for sector in range(sectors):
-        junk = dice.bytes(SECTOR_BYTES)
-        if sector % 3 == 1:
-            junk = b"\xff" * 4000 + junk[4000:]
-        if sector % 4 != 3:
-            flash.fill(sector, junk)
-    return flash
+class Sample:
+    """Looks at some of the operations of a life: those for which `wants` says so."""
+
+    def __init__(self, wants=None) -> None:  # type: ignore[no-untyped-def]
+        self.wants = wants or self._wants
+        self.cuts = self.again = 0
+
+    def _wants(self, life: Life, operation: Operation) -> bool:
+        if operation.offset == ERASE:
+            return life.seen["erases"] % ERASE_STRIDE == 0
+        return life.operations % STRIDE == 0
+
+    def __call__(self, life: Life, operation: Operation) -> None:
+        if not self.wants(life, operation):
+            return
+        cuts = operation.cuts()
+        try:
+            for page, variant in cuts:
+                check(life, operation, page, variant)
+                self.cuts += 1
+            if life.operations % AGAIN == 0:
+                page, variant = Dice(life.operations).pick(cuts)
+                self.again += check_again(life, operation, page, variant)
+        except Exception:
+            print("power cut in page %d (way %d) of the %s" % (page, variant, operation))
+            raise
 
 
-def cuts_of(flash: Recorder, store: Store, model: Model, write: Write | None) -> list[Cut]:
-    """Do `write` (None: erase ahead), and return the cuts of all that the device did then."""
-    before = flash.copy()
-    flash.operations.clear()
-    if write is None:
-        store.idle()
-    else:
-        write.to(store)
-    cuts = []
-    for operation in flash.operations:
-        cuts.append(Cut(before, model.copy(), write, operation))
-        before = before.copy()
-        sector, offset, data = operation
-        if offset == ERASE:
-            before.ioctl(6, sector)
-        else:
-            before.writeblocks(sector, data, offset)
-    return cuts
+def lead(life: Life, commands: int = COMMANDS) -> Life:
+    while life.seen.get("commands", 0) < commands:
+        life.turn()
+    return life
 
 
-def workload(with_idle: bool) -> list[Cut]:
-    dice = Dice(7)
-    flash = old_ring(dice, SECTORS)
-    store = Store(flash, NODE)
-    model = Model()
-    cuts = []
-    if with_idle:
-        cuts += cuts_of(flash, store, model, None)
-    written = 0
-    while written < ENTRIES:
-        write = random_write(dice, model, MOST if dice.one_in(6) else 2, BYTES)
-        cuts += cuts_of(flash, store, model, write)
-        model.take(write)
-        written += len(write.entries)
-        if with_idle:
-            cuts += cuts_of(flash, store, model, None)
-    model.found(store)
-    assert bool(store.late_erases) != with_idle
-    return cuts
+def test_a_power_cut_that_leaves_any_bits_loses_nothing_acknowledged() -> None:
+    sample = Sample()
+
+    life = lead(Life(1, sample))
+
+    assert sample.cuts > 6 * life.operations // STRIDE and sample.again > 20
+    for what in ("compactions", "installs that keep", "installs that drop", "truncations"):
+        assert life.seen[what] >= 3, what
+    assert life.seen["erases"] > 20 and life.store.late_erases == 0
 
 
-def check(cut: Cut, k: int) -> None:
-    flash = cut.image(k)
-    try:
-        store = Store(flash, NODE)
-        model = cut.model.found(store, cut.write)
-        for write in going_on(model):
-            write.to(store)
-            model.take(write)
-        model.found(opened(flash))
-    except Exception:
-        print("power cut after %d bytes of %s" % (k, cut))
-        raise
+def test_nor_does_one_after_many_others() -> None:
+    sample = Sample()
+
+    life = lead(Life(2, sample, cuts=40))
+
+    assert sample.cuts > 6 * life.operations // STRIDE
+    assert life.seen["power cuts"] > 10 and life.seen["broken off"] > 1
 
 
-def going_on(model: Model) -> list[Write]:
-    """A vote, then entries of another leader that replace the last one."""
-    term = model.term + 1
-    first = max(1, len(model.log))
-    entries = [(term, COMMAND, b"after the cut, %d" % i) for i in range(3)]
-    return [Write(True, term, 2), Write(False, term, 2, first, entries)]
+def test_nor_does_one_in_an_erase_on_the_way_of_a_write() -> None:
+    # given a node that never has a quiet moment: its sectors are erased when they are needed
+    sample = Sample(lambda life, operation: operation.offset == ERASE and life.dice.one_in(4))
+
+    life = lead(Life(3, sample, is_busy=True))
+
+    assert sample.cuts >= 20 and life.store.late_erases > 5
 
 
-def check_cut_again(cut: Cut, flash: RamFlash) -> None:
-    """Recovered from one cut, the power fails again at any byte of what comes next."""
-    recorder = Recorder.of(flash)
-    store = Store(recorder, NODE)
-    model = cut.model.found(store, cut.write)
-    for write in going_on(model):
-        for again in cuts_of(recorder, store, model, write):
-            for k in again.points():
-                model.found(Store(again.image(k), NODE), write)
-        model.take(write)
-    model.found(opened(recorder))
+def test_nor_does_one_behind_a_device_fault() -> None:
+    # given programs that fail, half done: what they were to write goes into the next sector
+    sample = Sample(lambda life, operation: life.is_retry)
+
+    life = lead(Life(2, sample, faults=15 if IS_QUICK else 150))
+
+    assert sample.cuts > 6 * life.seen["faults"] > 6 * 3
 
 
-def test_a_power_cut_at_every_byte_loses_nothing_acknowledged() -> None:
-    # given all that a device did for a workload, erases ahead included
-    seen = 0
-    for cut in workload(True):
-        # when the power fails at any byte of it, then nothing is lost
-        for k in cut.points():
-            check(cut, k)
-            seen += 1
-            if seen % CUT_AGAIN == 0:
-                check_cut_again(cut, cut.image(k))
-    assert seen * STRIDE > ENTRIES * BYTES // 2
+def test_a_power_cut_behind_any_byte_loses_nothing_acknowledged() -> None:
+    # given a young node, of which a sector is filled, a snapshot written and one installed
+    cuts = 0
 
+    def look(life: Life, operation: Operation) -> None:
+        nonlocal cuts
+        stride = ERASED_STRIDE if operation.offset == ERASE else BYTE_STRIDE
+        # when a power cut leaves the first bytes whole and none of the others
+        for done in range(0, operation.bytes(), stride):
+            try:
+                check_image(life, operation.cut(done))
+            except Exception:
+                print("power cut behind %d bytes of the %s" % (done, operation))
+                raise
+            cuts += 1
 
-def test_a_power_cut_in_an_erase_on_the_way_of_a_write_loses_nothing() -> None:
-    # given a node that never had an idle moment: its sectors are erased when they are needed
-    erases = [cut for cut in workload(False) if cut.offset == ERASE]
-    assert erases and all(cut.write for cut in erases)
+    life = lead(Life(43, look), YOUNG)
 
-    for cut in erases:
-        for k in cut.points():
-            check(cut, k)
+    assert cuts > 4000 // BYTE_STRIDE
+    assert life.seen["compactions"] and life.seen["installs that drop"]
