@@ -72,12 +72,8 @@ class Compaction:
     def _is_moving(self):
         """Whether a snapshot is under way to or from this node: a new one would be in its way."""
         core = self._core
-        if core.log.coming:
-            return True
-        for peer in core.peers.values():
-            if peer.snapshot and peer.held:
-                return True
-        return False
+        sending = any([peer.snapshot and peer.held for peer in core.peers.values()])
+        return sending or core.log.coming is not None
 
     def _may_free(self, applied):
         """Whether a snapshot now would stand for more than the last one does."""

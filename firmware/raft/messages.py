@@ -106,7 +106,7 @@ CONFIG = 2
 # Statuses of a REPLY
 OK = 0
 NOT_LEADER = 1  # ask the leader named in the reply; this request had no effect
-BUSY = 2  # too much waits for commit, or the flash log is being compacted; this request had no effect
+BUSY = 2  # too much waits for commit or for room in the flash; this request had no effect
 STATE_FULL = 3  # the state machine is full; this request had no effect
 LOST = 4  # leadership ended while the command was waiting: ask again, under the same number
 BAD = 5  # malformed; this request had no effect

@@ -51,7 +51,8 @@ class Sessions:
     `is_valid(payload)` and `room_for(payload)` are asked by the leader before it proposes.
     `snapshot()` gives an iterator of chunks (bytes, at most MAX_CHUNK each) of the state at the
     time of the call, whatever is applied until it ends; `reset()` forgets all, and then
-    `restore(chunk)` gets these chunks, one by one and in order. `max_bytes`: of all chunks, 2 more for each.
+    `restore(chunk)` gets these chunks, one by one and in order. `max_bytes`: what all of them
+    may have together, with 2 more for each.
     """
 
     def __init__(self, machine):

@@ -150,7 +150,8 @@ class Store:
         # Where the last piece of the snapshot was read: sequence, place in the sector, offset
         self._place = (NONE, 0, 0)
         self._before = (-1, 0, NONE)  # of the last sector with programs: sequence, end, low
-        self._clear()
+        self._fill = HEADER_BYTES  # of the buffer: room for a header, and records that wait
+        self._fill_low = self._fill_offset = NONE  # as `low` and `offsets`, of what waits
         # Here, as it imports this module; a board may unload it then (firmware/main.py).
         from raft.recovery import Recovery
 
@@ -230,11 +231,11 @@ class Store:
 
     def take_snapshot(self, final, keeps):
         """The one that was coming has its last record in the sector `final`."""
-        self.snapshot = snapshot = self.coming
+        self.snapshot = self.coming  # type: ignore[assignment]
         self.coming = None
-        snapshot.final = final
+        self.snapshot.final = final
         if not keeps:
-            self.begin_log(snapshot.index, snapshot.term)
+            self.begin_log(self.snapshot.index, self.snapshot.term)
 
     def begin_log(self, index, term):
         """The log is empty, and goes on behind `index`."""
@@ -459,9 +460,10 @@ class Store:
         while True:
             if not reader.is_record(at):
                 # An entry between its records may be damaged.
-                at = None if found else reader.later_program(at)
-                if at is None:
+                later = None if found else reader.later_program(at)
+                if later is None:
                     break
+                at = later
             type, kind, size, first, index = reader.record(at)
             if type == SNAPSHOT and index == snapshot.index and kind == DATA:
                 if first <= offset < first + size:

@@ -3,10 +3,9 @@
 import gc
 import json
 
-from turns import clock, turn_us
-
 from raft.store import Store
 from tests.solo import SECTORS, Solo
+from tests.turns import clock, turn_us
 
 SECTOR_BYTES = 4096
 AGES = (10_000, 100_000)  # commands

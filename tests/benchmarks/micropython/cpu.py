@@ -7,14 +7,13 @@ in it, garbage collections are: each figure is a mean.
 
 import json
 
-from turns import clock, turn_us
-
 from raft import messages
 from raft.core import LEADER
 from raft.messages import Codec, Message
 from raft.node import Node
 from tests.flash import RamFlash
 from tests.solo import SECTORS, offline, put
+from tests.turns import clock, turn_us
 
 BEATS = 20_000  # for a clock that may tick at 100 Hz
 RUNS = 4000

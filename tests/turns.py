@@ -1,4 +1,4 @@
-"""A measure of processor time that means something on another processor, too."""
+"""A measure of processor time that means something on another processor, too; MicroPython."""
 
 import time
 
