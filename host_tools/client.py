@@ -35,7 +35,7 @@ NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
 
 _PROBLEMS = {
-    messages.BUSY: "too many commands wait for commit",
+    messages.BUSY: "too many commands wait for commit, or for room in the flash",
     messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
     messages.BAD: "the leader doesn't understand the request; it may run another version",
 }

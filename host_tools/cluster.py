@@ -1,12 +1,17 @@
 """A cluster as `cluster.toml` describes it."""
 
+# mypy: allow-untyped-calls
+
 import os
 import socket
 import tomllib
+from bisect import bisect_right
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+from host_tools.firmware import kv, sectors_needed, sessions
 
 DEFAULT_FILE = "cluster.toml"
 MAX_NODE = 254
@@ -18,7 +23,7 @@ ELECTION_MS = (150, 300)
 FLASH_KB = 4096
 STATE_KB = 256
 BLOCK_KB = 4
-MIN_FLASH_KB = 6 * BLOCK_KB  # what firmware/raft/store.py asks for at least
+MAX_KB = 1 << 20
 LOOPBACK = "127.0.0.1"
 
 HEADER = """\
@@ -127,6 +132,12 @@ def on_free_ports(path: Path, nodes: int) -> Cluster:
     return Cluster(path, "demo", {m.id: m for m in members})
 
 
+def flash_kb_needed(state_kb: int) -> int:
+    """The smallest flash log (KB) for a state machine of that size (firmware/raft/node.py)."""
+    machine = sessions.Sessions(kv.KeyValue(state_kb * 1024))
+    return int(sectors_needed(machine.max_bytes)) * BLOCK_KB
+
+
 def load(path: str | os.PathLike[str]) -> Cluster:
     """The cluster of that file. Raises ClusterFileError."""
     path = Path(path)
@@ -151,9 +162,7 @@ def _cluster(path: Path, root: "_Table") -> Cluster:
     desk = root.table("desk", {})
     desk.known("flash_kb", "state_kb", "slow_flash")
     heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
-    flash_kb = desk.number("flash_kb", MIN_FLASH_KB, 1 << 20, FLASH_KB)
-    if flash_kb % BLOCK_KB:
-        desk.fail("flash_kb", f"must be a multiple of {BLOCK_KB}, the size of a flash sector")
+    flash_kb, state_kb = _sizes(desk)
     return Cluster(
         path,
         cluster.text("name"),
@@ -161,9 +170,25 @@ def _cluster(path: Path, root: "_Table") -> Cluster:
         heartbeat_ms,
         _election_ms(cluster, heartbeat_ms),
         flash_kb,
-        desk.number("state_kb", 1, 1 << 20, STATE_KB),
+        state_kb,
         desk.flag("slow_flash"),
     )
+
+
+def _sizes(desk: "_Table") -> tuple[int, int]:
+    flash_kb = desk.number("flash_kb", flash_kb_needed(1), MAX_KB, FLASH_KB)
+    state_kb = desk.number("state_kb", 1, MAX_KB, STATE_KB)
+    if flash_kb % BLOCK_KB:
+        desk.fail("flash_kb", f"must be a multiple of {BLOCK_KB}, the size of a flash sector")
+    needed = flash_kb_needed(state_kb)
+    if flash_kb < needed:
+        fits = bisect_right(range(MAX_KB), flash_kb, key=flash_kb_needed) - 1
+        desk.fail(
+            "flash_kb",
+            f"is {flash_kb}, and state_kb = {state_kb} needs {needed}, for snapshots: raise "
+            f"flash_kb to that, or lower state_kb to {fits}",
+        )
+    return flash_kb, state_kb
 
 
 def _election_ms(cluster: "_Table", heartbeat_ms: int) -> tuple[int, int]:

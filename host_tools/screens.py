@@ -22,7 +22,12 @@ QUIT_KEYS = b"qQ"
 DOWN = "down"
 OTHER_LINES = 5  # of the screen: headline, the table's own head, blank lines
 MIN_EVENT_LINES = 5
-STYLES = {"leader": "green", "precandidate": "yellow", "candidate": "yellow", "crash": "red"}
+STYLES = {
+    **dict.fromkeys(("leader", "trusted"), "green"),
+    **dict.fromkeys(("precandidate", "candidate", "learner"), "yellow"),
+    **dict.fromkeys(("alarm", "crash", "damage", "flash_fault", "reset"), "red"),
+    **dict.fromkeys(("swapped", "wiped"), "red"),
+}
 
 
 class Lines:

@@ -1,15 +1,24 @@
 """How the state of a cluster looks on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from host_tools.cluster import Cluster
+from host_tools.firmware import Store
+from host_tools.wear import Wear, wear
 
 PIPE_WIDTH = 120  # where there is no terminal that has one
-ROLE_STYLES = {"leader": "bold green", "candidate": "yellow", "precandidate": "yellow"}
+ROLE_STYLES = {
+    "leader": "bold green",
+    "candidate": "yellow",
+    "precandidate": "yellow",
+    "learner": "yellow",
+}
+UNTOLD = "-"
+MANY_YEARS = 1000
 UNREACHABLE = "unreachable"
 
 
@@ -30,16 +39,48 @@ def leader_of(statuses: Mapping[int, Mapping[str, Any]]) -> int:
 
 def table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: str) -> Table:
     """One line per node; `absent` is what is shown for the role of one that doesn't answer."""
-    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("node", "role", "term", "leader", "commit", "applied", "last", "flash", "up"):
-        made.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
-    made.add_column("interpreter", no_wrap=True)
+    names = ("node", "role", "term", "leader", "commit", "applied", "last", "flash", "up")
+    made = _table(*names, "interpreter", left=("role", "interpreter"))
     for node in sorted(cluster.nodes):
         status = statuses.get(node)
         if status is None:
             made.add_row(str(node), absent, style="red")
         else:
             made.add_row(*_cells(status), style=ROLE_STYLES.get(status["role"]))
+    return made
+
+
+def flash_table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: str) -> Table:
+    """One line per node about its flash; counted since the node's start."""
+    names = ("node", "sectors", "left out", "snapshot", "size", "erases", "written")
+    made = _table(*names, "entries/erase", "years")
+    for node in sorted(cluster.nodes):
+        if node in statuses:
+            made.add_row(str(node), *_flash_cells(wear(statuses[node])))
+        else:
+            made.add_row(str(node), absent, style="red")
+    return made
+
+
+def doubts(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each node that can't trust its own flash: why, and until when."""
+    found = []
+    for node, status in statuses.items():
+        why, until = "", "all other nodes have answered a leader"
+        if status["doubt"] == Store.ALL:
+            why = "its flash was replaced, or has lost what it had promised"
+        elif status["doubt"]:
+            why = f"its flash may have lost entries up to {status['doubt']}"
+            until = f"these are committed, or {until}"
+        if why:
+            found.append(f"node {node} has no vote: {why}; it has one again when {until}")
+    return found
+
+
+def _table(*names: str, left: Sequence[str] = ()) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in names:
+        made.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     return made
 
 
@@ -56,6 +97,36 @@ def _cells(status: Mapping[str, Any]) -> list[str]:
         duration(status["uptime_ms"]),
         status["interpreter"],
     ]
+
+
+def _flash_cells(flash: Wear) -> list[str]:
+    per_erase, has_snapshot = flash.entries_per_erase, flash.snapshot_index > 0
+    return [
+        f"{flash.used}/{flash.sectors}",
+        str(flash.left_out),
+        str(flash.snapshot_index) if has_snapshot else UNTOLD,
+        size(flash.snapshot_bytes) if has_snapshot else UNTOLD,
+        str(flash.erases),
+        size(flash.bytes_programmed),
+        UNTOLD if per_erase is None else f"{per_erase:.1f}",
+        years(flash.years_left),
+    ]
+
+
+def years(number: float | None) -> str:
+    if number is None:
+        return UNTOLD
+    if number >= MANY_YEARS:
+        return f">{MANY_YEARS}"
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
+
+
+def size(count: int) -> str:
+    """Such as 812 B, 3.4 KB, 12.0 MB."""
+    if count < 1024:
+        return f"{count} B"
+    kb = count / 1024
+    return f"{kb:.1f} KB" if kb < 1024 else f"{kb / 1024:.1f} MB"
 
 
 def duration(ms: int) -> str:

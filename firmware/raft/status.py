@@ -29,6 +29,7 @@ def status(node):
             "snapshot": store.snapshot.index,
             "snapshot_bytes": store.snapshot.size,
             "written": store.newest + 1,
+            "entries": node.appended,
             "erases": store.erases,
             "late_erases": store.late_erases,
             "programs": store.programs,

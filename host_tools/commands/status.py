@@ -1,13 +1,16 @@
 """`raftctl status`"""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from host_tools import view
 from host_tools.client import Client
 from host_tools.options import NOT_COMMITTED, Failure, cluster_option, json_option
+from host_tools.wear import wear
 
 WAIT_S = 1.0
 
@@ -22,9 +25,16 @@ WAIT_S = 1.0
     metavar="SECONDS",
     help="How long to wait for nodes that don't answer.",
 )
+@click.option("--flash", is_flag=True, help="Show how full and how worn the flash is.")
 @json_option
-def status(cluster_file: Path, timeout: float, as_json: bool) -> None:
+def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> None:
     """Show what each node says of itself.
+
+    With --flash: sectors in use, of all; sectors left out as broken; the last entry that the
+    snapshot stands for, and its size; since the node's start the erases, what was written,
+    and log entries per erase. The years are those until a sector of the ring has had 100,000
+    erases, at the rate since the node's start: `-` in the first minute, and before the first
+    erase.
 
     The exit status is 3 unless a leader and a majority of the nodes answer.
     """
@@ -33,13 +43,22 @@ def status(cluster_file: Path, timeout: float, as_json: bool) -> None:
         cluster = client.cluster
     leader = view.leader_of(statuses)
     if as_json:
-        nodes = {str(node): statuses.get(node) for node in sorted(cluster.nodes)}
+        shown: dict[int, Any] = dict(statuses)
+        if flash:
+            shown = {node: dataclasses.asdict(wear(status)) for node, status in shown.items()}
+        nodes = {str(node): shown.get(node) for node in sorted(cluster.nodes)}
         click.echo(json.dumps({"cluster": cluster.name, "leader": leader or None, "nodes": nodes}))
     else:
-        view.console().print(view.table(cluster, statuses, view.UNREACHABLE))
-    if len(statuses) < cluster.majority:
+        table = view.flash_table if flash else view.table
+        view.console().print(table(cluster, statuses, view.UNREACHABLE))
+        for sentence in view.doubts(statuses):
+            click.echo(sentence)
+    without = sum(bool(status["doubt"]) for status in statuses.values())
+    if len(statuses) - without < cluster.majority:
+        among = f", {without} of them without a vote" if without else ""
         raise Failure(
-            f"{len(statuses)} of {len(cluster.nodes)} nodes answer, {cluster.majority} are needed",
+            f"{len(statuses)} of {len(cluster.nodes)} nodes answer{among}, "
+            f"{cluster.majority} are needed",
             NOT_COMMITTED,
         )
     if not leader:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from host_tools.cli import COMMANDS, main
 from host_tools.cluster import load
-from host_tools.firmware import messages
+from host_tools.firmware import Store, messages
 from tests.host.fake import Behaviour, Reply, Request, fake_cluster, follows, leads, silent
 
 OK, NEGATIVE, NOT_POSSIBLE, NOT_COMMITTED, UNKNOWN = range(5)
@@ -30,12 +30,16 @@ def is_one_line(text: str) -> bool:
     return text.startswith("Error: ") and text.count("\n") == 1
 
 
-def answers_status(role: str, term: int, leader: int) -> Behaviour:
+def answers_status(role: str, term: int, leader: int, doubt: int = 0) -> Behaviour:
     def answer(request: Request) -> list[Reply | bytes]:
         status = {
             "node": request.node, "role": role, "term": term, "leader": leader, "commit": 5,
             "applied": 5, "last": 6, "uptime_ms": 65_000, "interpreter": "CPython 3.11.7",
-            "flash": {"used": 1, "sectors": 4},
+            "doubt": doubt,
+            "flash": {
+                "sectors": 40, "used": 10, "left_out": 2, "snapshot": 4, "snapshot_bytes": 3072,
+                "written": 400, "entries": 500, "erases": 20, "bytes": 65536,
+            },
         }  # fmt: skip
         return [Reply(messages.OK, leader, json.dumps(status).encode())]
 
@@ -143,9 +147,52 @@ def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:
     assert shown["nodes"]["3"] is None
 
 
+def test_status_flash_shows_how_full_and_how_worn_each_flash_is(file: Path) -> None:
+    with fake_cluster(file, answers_status("leader", 3, 1), silent, answers_status("x", 3, 1)):
+        result = run(file, "status", "--flash", *SHORT)
+        shown = json.loads(run(file, "status", "--flash", "--json", *SHORT).stdout)
+
+    assert result.exit_code == OK
+    head, first, second, _ = result.stdout.splitlines()
+    assert " ".join(head.split()) == (
+        "node sectors left out snapshot size erases written entries/erase years"
+    )
+    assert " ".join(first.split()) == "1 10/40 2 4 3.0 KB 20 64.0 KB 25.0 0.4"
+    assert second.split() == ["2", "unreachable"]
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    assert shown["leader"] == 1
+    assert shown["nodes"]["2"] is None
+    years = shown["nodes"]["1"].pop("years_left")
+    # 20 erases of 40 sectors in 65 s; each has had ten already
+    assert years == pytest.approx((100_000 - 10) * 2 * 65 / (365.25 * 86_400))
+    assert shown["nodes"]["1"] == {
+        "sectors": 40, "used": 10, "left_out": 2, "snapshot_index": 4, "snapshot_bytes": 3072,
+        "erases": 20, "bytes_programmed": 65536, "entries_per_erase": 25.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("flash", [(), ("--flash",)])
+def test_status_tells_why_a_learner_has_no_vote(file: Path, flash: tuple[str, ...]) -> None:
+    leader, learner = answers_status("leader", 3, 1), answers_status("learner", 3, 1, Store.ALL)
+    with fake_cluster(file, leader, answers_status("learner", 3, 1, 77), learner, leader, leader):
+        result = run(file, "status", *flash, *SHORT)
+
+    assert result.exit_code == OK
+    *_, two, three = result.stdout.splitlines()
+    assert two.startswith("node 2 has no vote: its flash may have lost entries up to 77; ")
+    assert three.startswith("node 3 has no vote: its flash was replaced, or has lost what it had ")
+    assert flash or [line.split()[1] for line in result.stdout.splitlines()[1:4]] == (
+        ["leader", "learner", "learner"]
+    )
+
+
 @pytest.mark.parametrize(
     ("behaviours", "message"),
     [
+        (
+            (answers_status("leader", 3, 1), answers_status("learner", 3, 1, 7), silent),
+            "2 of 3 nodes answer, 1 of them without a vote, 2 are needed",
+        ),
         ((silent, silent, silent), "0 of 3 nodes answer, 2 are needed"),
         ((answers_status("leader", 3, 1), silent, silent), "1 of 3 nodes answer"),
         ((answers_status("follower", 3, 0),) * 3, "no leader"),

@@ -1,12 +1,13 @@
 """cluster.toml: what is wrong in it is told by file, key and remedy."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from host_tools.cluster import ClusterFileError, load, on_desk, on_free_ports
+from host_tools.cluster import ClusterFileError, flash_kb_needed, load, on_desk, on_free_ports
 
 GOOD = """
 [cluster]
@@ -68,7 +69,18 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
         ('name = "home"', 'name = "h"\nelection_ms = 150', "must be two numbers"),
         ('name = "home"', 'name = "h"\nheartbeat_ms = true', "heartbeat_ms is True"),
         ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 257', "multiple of 4"),
-        ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 8', "flash_kb is 8, .* from 24"),
+        (
+            'name = "home"',
+            'name = "h"\n[desk]\nflash_kb = 8',
+            f"flash_kb is 8, .* from {flash_kb_needed(1)} ",
+        ),
+        (
+            'name = "home"',
+            'name = "h"\n[desk]\nflash_kb = 256\nstate_kb = 64',
+            rf"\[desk\]: flash_kb is 256, and state_kb = 64 needs {flash_kb_needed(64)}, for ",
+        ),
+        ('name = "home"', 'name = "h"\n[desk]\nflash_kb = 256', "state_kb = 256 needs "),
+        ('name = "home"', 'name = "h"\n[desk]\nstate_kb = 1024', "flash_kb is 4096, .* = 1024"),
         (
             'name = "home"',
             'name = "h"\n[desk]\nslow_flash = 1',
@@ -97,6 +109,30 @@ def test_errors_name_the_file_the_key_and_the_remedy(
         load(file)
 
     assert "mine.toml" in str(error.value)
+
+
+def test_the_sizes_that_an_error_names_are_the_limits(tmp_path: Path) -> None:
+    def problem(flash_kb: int, state_kb: int) -> str:
+        cluster = replace(on_desk(tmp_path / "c.toml", 1), flash_kb=flash_kb, state_kb=state_kb)
+        cluster.path.write_text(cluster.to_toml())
+        try:
+            load(cluster.path)
+        except ClusterFileError as e:
+            return str(e)
+        return ""
+
+    for flash_kb, state_kb in ((256, 256), (256, 64), (128, 20), (72, 24)):
+        named = re.search(
+            rf"is {flash_kb}, and state_kb = {state_kb} needs (\d+), .* state_kb to (\d+)$",
+            problem(flash_kb, state_kb),
+        )
+        assert named
+        needed, fits = int(named[1]), int(named[2])
+
+        assert not problem(needed, state_kb)
+        assert problem(needed - 4, state_kb)
+        assert not problem(flash_kb, fits)
+        assert problem(flash_kb, fits + 1)
 
 
 def test_without_nodes_the_section_is_asked_for(tmp_path: Path) -> None:

@@ -16,12 +16,9 @@ import pytest
 
 from host_tools import desk, micropython
 from host_tools.client import Client
-from host_tools.cluster import Cluster, on_free_ports
+from host_tools.cluster import Cluster, flash_kb_needed, on_free_ports
 from host_tools.events import Event, parse
 from host_tools.firmware import FIRMWARE
-from raft.compaction import sectors_needed
-from raft.kv import KeyValue
-from raft.sessions import Sessions
 
 PROJECT = FIRMWARE.parent
 PATIENCE_S = 30.0
@@ -197,15 +194,52 @@ def test_a_new_nodes_flash_is_erased_and_as_large_as_the_file_says(
 def test_a_flash_that_is_too_small_for_the_state_is_told_with_the_size_it_needs(
     start: Start, cluster: Cluster
 ) -> None:
-    cluster.path.write_text(replace(cluster, flash_kb=64, state_kb=24).to_toml())
+    # given a flash from a time when the file said less
+    cluster.path.write_text(replace(cluster, flash_kb=256, state_kb=24).to_toml())
+    state = desk.state_folder(cluster, 1)
+    state.mkdir(parents=True)
+    (state / "raft.flash").write_bytes(b"\xff" * 64 * 1024)
 
     process = start(node_command(cluster))
     process.until(lambda: process.events("reset"))
 
     error = process.events("reset")[0].facts["error"]
-    needed = sectors_needed(Sessions(KeyValue(24 * 1024)).max_bytes) * 4
     assert "state_kb" in error
-    assert f"partition_of_{needed}_KB,_this_one_has_64_KB" in error
+    assert f"partition_of_{flash_kb_needed(24)}_KB,_this_one_has_64_KB" in error
+
+
+@each_interpreter
+def test_status_flash_counts_what_a_node_has_written(
+    start: Start, cluster: Cluster, interpreter: str
+) -> None:
+    # given a node whose small flash has been filled more than once
+    cluster.path.write_text(replace(cluster, flash_kb=72, state_kb=3).to_toml())
+    start(node_command(cluster, "--interpreter", interpreter))
+    with Client(cluster.path, PATIENCE_S) as client:
+        writes = 0
+        while client.statuses()[1]["flash"]["erases"] < 3:
+            for _ in range(20):
+                client.put("k", bytes(600))
+                writes += 1
+
+        # when
+        status = client.statuses()[1]
+    command = [sys.executable, "-m", "host_tools.cli", "status", "--flash"]
+    command += ["--cluster", str(cluster.path)]
+    table = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, check=True)
+
+    # then
+    found = json.loads(done.stdout)["nodes"]["1"]
+    assert status["flash"]["entries"] == status["last"] == writes + 2  # no-op, session
+    assert found["entries_per_erase"] == status["flash"]["entries"] / found["erases"]
+    assert 3 <= found["erases"] <= writes
+    assert found["bytes_programmed"] > 600 * writes
+    assert (found["sectors"], found["left_out"]) == (18, 0)
+    assert 0 < found["snapshot_index"] <= writes + 2
+    assert 600 < found["snapshot_bytes"] < 1000
+    assert found["years_left"] is None  # in its first minute
+    assert "/18 " in table.stdout.splitlines()[1]
 
 
 @each_interpreter
