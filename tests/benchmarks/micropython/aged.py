@@ -10,6 +10,7 @@ from tests.turns import clock, turn_us
 SECTOR_BYTES = 4096
 AGES = (10_000, 100_000)  # commands
 RECOVERIES = 10
+SNAPSHOTS = 100
 
 
 class Chip:
@@ -69,4 +70,30 @@ figures["recovery.micropython_ms"] = taken * 1e3
 figures["recovery.loops"] = taken * 1e6 / turn_us()
 figures["recovery.bytes_read"] = chip.reads / RECOVERIES
 figures["recovery.sectors"] = used
+
+# What a snapshot takes of the node's time: written slice by slice, and read back
+node, compaction = solo.node, solo.node.compaction
+while compaction._chunks is not None:
+    compaction.step(node.applied)
+compaction.is_due = lambda: True
+turn = turn_us()
+slices = taken = 0
+for _ in range(SNAPSHOTS):
+    solo.command()
+    while node.store.idle() or node.store.snapshot.index < node.applied:
+        start = clock()
+        compaction.step(node.applied)
+        taken += clock() - start
+        slices += 1
+figures["cpu.snapshot_slice.loops"] = taken * 1e6 / slices / turn
+slices = taken = 0
+for _ in range(SNAPSHOTS):
+    compaction.restored = False
+    while not compaction.restored:
+        start = clock()
+        compaction.restore()
+        taken += clock() - start
+        slices += 1
+    compaction._restoring = None
+figures["cpu.restore_slice.loops"] = taken * 1e6 / slices / turn
 print(json.dumps(figures))
