@@ -144,6 +144,76 @@ def check_repair(flash: Flash, spoilt: RamFlash, store: Store) -> None:
     assert found.doubt == 0
 
 
+def log_behind_a_snapshot() -> Flash:
+    """A random log, and then a snapshot that stands for all of it; nothing is erased yet."""
+    flash = random_log()
+    store = Store(flash, NODE)
+    store.end = SECTOR_BYTES
+    store.begin_snapshot(store.last, store.last_term)
+    store.add_to_snapshot(b"the state")
+    store.end_snapshot(True)
+    assert store.oldest == 0 and store.floor >= 3
+    flash.model.found(store)
+    return flash
+
+
+def test_what_a_sector_has_lost_that_is_not_needed_is_neither_told_nor_guessed() -> None:
+    # given sectors before a snapshot, in which later entries have replaced earlier ones
+    flash = log_behind_a_snapshot()
+    unread = 0
+    for sector, offset, length, _ in flash.programmed:
+        # when those before one are erased, and a bit of it has turned
+        for first in range(sector + 1):
+            for at in range(offset, offset + length, 11 * STRIDE):
+                spoilt = flash.spoilt(sector, at)
+                for erased in range(first):
+                    spoilt.fill(erased, b"\xff" * SECTOR_BYTES)
+                try:
+                    check_old(flash.model, store := Store(spoilt, NODE))
+                except Exception:
+                    print("bit in sector %d at %d, %d erased" % (sector, at, first))
+                    raise
+                unread += store.base > 0
+    assert unread > 100 // STRIDE
+
+
+def test_the_oldest_sector_may_be_lost_although_it_goes_back_before_its_beginning() -> None:
+    # given a sector that begins with entries in place of some of the sector before, which is erased
+    flash = RamFlash(SECTORS)
+    store = Store(flash, NODE)
+    model = Model()
+    for write in (
+        Write(True, 1, 1, 1, commands(1, *[1] * 10)),
+        Write(True, 2, 1, 8, commands(8, 2, 2)),
+        Write(False, 2, 1, 10, commands(10, 2, 2, 2)),
+    ):
+        write.to(store)
+        model.take(write)
+        if store.newest == 0:
+            store.end = SECTOR_BYTES
+    end = store.end
+    store.end = SECTOR_BYTES
+    store.begin_snapshot(12, 2)
+    store.add_to_snapshot(b"the state")
+    store.end_snapshot(True)
+    flash.ioctl(6, 0)
+    model.found(opened(flash))
+
+    # when a bit of it turns, or its erase is cut off
+    for at in range(end):
+        spoilt = flash.copy()
+        spoilt.flip(1, at, at % 8)
+        check_old(model, Store(spoilt, NODE))
+
+
+def check_old(model: Model, store: Store) -> None:
+    """The node can do without what is lost: entries are read as they were last, or not at all."""
+    assert store.doubt == 0 and store.snapshot.index == store.last
+    model.found(store)
+    for index in range(store.base, store.last):
+        assert store.reaches(index)
+
+
 def test_what_stands_behind_a_broken_record_of_the_last_program_is_no_later_program() -> None:
     for size in range(40):
         # given a last program of two records, the second of which begins anywhere
