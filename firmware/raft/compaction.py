@@ -123,17 +123,6 @@ class Compaction:
             self._written = self._store.bytes
             self.step(applied)
 
-    def receive(self, chunks, installed, keeps):
-        """Pieces of a snapshot from the leader, as core.Ready names them."""
-        store = self._store
-        for snapshot, offset, data in chunks:
-            if offset == 0:
-                store.begin_snapshot(snapshot.index, snapshot.term, snapshot.size, snapshot.crc)
-            store.add_to_snapshot(data)
-        if installed:
-            store.end_snapshot(keeps)
-            self.restored = False
-
     # Reading back
 
     def restore(self):

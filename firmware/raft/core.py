@@ -20,6 +20,7 @@ from raft.messages import (
     ENTRIES_BYTES,
     ENTRY_HEADER_BYTES,
     MAX_DATA,
+    MAX_NUMBER,
     NOOP,
     PRE_VOTE,
     PRE_VOTE_REPLY,
@@ -133,6 +134,8 @@ class Core:
         self._saved_term = term
         self._saved_vote = vote
         self._saved_doubt = doubt
+        # Tells this doubt from an earlier one, so that nobody's late word on that ends this one
+        self._doubt_number = draw(1, MAX_NUMBER) if doubt else 0
         if self.commit >= doubt:
             self.doubt = 0
         self._ready = Ready()
@@ -488,8 +491,15 @@ class Core:
             self._accept(m, last_new)
 
     def _reject(self, m):
-        kind = DOUBT_REJECT if self.doubt else APPEND_REJECT
-        return self._new(self._ready.after, kind, m.src)
+        return self._answer(m.src, APPEND_REJECT, DOUBT_REJECT)
+
+    def _answer(self, dst, kind, doubt_kind):
+        """An answer to a leader, of the one kind or, of a node in doubt, of the other."""
+        if not self.doubt:
+            return self._new(self._ready.after, kind, dst)
+        reply = self._new(self._ready.after, doubt_kind, dst)
+        reply.commit = self._doubt_number
+        return reply
 
     def _know_commit(self, index):
         self.commit = index
@@ -500,8 +510,7 @@ class Core:
 
     def _accept(self, m, index):
         if m.kind != COMMIT:
-            kind = DOUBT_REPLY if self.doubt else APPEND_REPLY
-            reply = self._new(self._ready.after, kind, m.src)
+            reply = self._answer(m.src, APPEND_REPLY, DOUBT_REPLY)
             reply.index = index
             reply.ctx = m.ctx
 
@@ -513,6 +522,8 @@ class Core:
             self._accept(m, self.commit)
             return
         log = self.log
+        if log.installed:
+            return  # first that one has to be durable
         coming = log.coming
         if coming is None or (
             coming.index != m.index or coming.term != m.log_term
@@ -525,6 +536,8 @@ class Core:
         if coming and m.offset == coming.next:
             if not log.has_room(len(m.data), FOLLOWER_RESERVE):
                 return
+            if m.offset + len(m.data) >= coming.size and log.durable < log.last:
+                return  # entries that were acknowledged just now have to be durable before
             if not log.add_to_snapshot(m.data):
                 coming = None  # from the beginning once more
             elif log.installed:
@@ -537,9 +550,12 @@ class Core:
         reply.ctx = m.ctx
 
     def _handle_trust(self, m):
-        # All other voters are in this term, so it can't have voted or acknowledged anything in
-        # a later one; and what it may have acknowledged before, it holds by now.
-        if self.doubt and m.src == self.leader and m.index <= self.log.durable:
+        # All other voters were in this term when this doubt was there, so it can't have voted
+        # or acknowledged anything in a later one; and what it may have acknowledged before, it
+        # holds by now.
+        if not self.doubt or m.ctx != self._doubt_number:
+            return
+        if m.src == self.leader and m.index <= self.log.durable:
             self.doubt = 0
             if self.vote == NOBODY:
                 self.vote = m.src
@@ -564,7 +580,7 @@ class Core:
         if peer is None or m.ctx > self._round:
             return
         if m.kind >= DOUBT_REPLY:
-            peer.doubted(self._round, self.log.last)
+            peer.doubted(m.commit, self._round, self.log.last)
         elif peer.doubts and not peer.trusted(m.ctx):
             return
         else:
@@ -573,7 +589,7 @@ class Core:
                 peer.round = m.ctx
                 if self._reads:
                     self._confirm_reads()
-        if not self._learn_commit(m.src, m.commit) or m.index > self.log.last:
+        if m.index > self.log.last or (not peer.doubts and not self._learn_commit(m.src, m.commit)):
             return  # it claims what can't be: nothing else that it says counts either
         if m.kind == APPEND_REJECT or m.kind == DOUBT_REJECT:
             agreed = self.log.conflict(m.index, m.log_term)
@@ -604,7 +620,9 @@ class Core:
         for other in self._others:
             if other != m.src and self._answered(other) <= peer.doubt_round:
                 return
-        self._new(self._ready.after, TRUST, m.src).index = peer.doubt_last
+        trust = self._new(self._ready.after, TRUST, m.src)
+        trust.index = peer.doubt_last
+        trust.ctx = peer.doubt_number
 
     def _learn_commit(self, src, commit):
         """Take over a commit index that another node knows. Returns whether it can be true."""

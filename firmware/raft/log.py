@@ -31,8 +31,10 @@ class Log:
         self._pending = 0  # bytes of records on their way to the flash
         self._first = self.last + 1  # index of _entries[0]
         self._entries = []
-        # Not the store's own: this one runs ahead of what is durable.
-        self.coming = store.coming.copy() if store.coming and store.coming.size else None
+        # Not the store's own: this one runs ahead of what is durable. One of which only the end
+        # is missing would never be sent on.
+        coming = store.coming
+        self.coming = coming.copy() if coming and coming.next < coming.size else None
         self.chunks = []
         self.installed = None
         self.keeps = True

@@ -26,13 +26,15 @@ All messages between nodes have one body of 20 bytes, and so a frame of 32 witho
     RESCUE           own        0             0             own commit 0
     SNAPSHOT         own        its index     its term      own commit round
     SNAPSHOT_REPLY   own        its index     bytes held    own commit its round
-    TRUST            own        index         0             own commit 0
-    DOUBT_REPLY      own        match index   0             own commit its round
-    DOUBT_REJECT     own        hint index    hint term     own commit its round
+    TRUST            own        index         0             own commit its doubt
+    DOUBT_REPLY      own        match index   0             its doubt  its round
+    DOUBT_REJECT     own        hint index    hint term     its doubt  its round
 
 DOUBT_REPLY and DOUBT_REJECT are APPEND_REPLY and APPEND_REJECT of a node that can't trust its
-flash: nothing may be counted on them. TRUST tells it that it has all that it ever acknowledged
-once it holds that index. SNAPSHOT carries a piece of the leader's snapshot up to the seal:
+flash: nothing may be counted on them. They carry a number that the node has drawn for this doubt
+when it started. TRUST tells it, for the doubt of that number, that it has all that it ever
+acknowledged once it holds that index. SNAPSHOT carries a piece of the leader's snapshot up to
+the seal:
 
     offset  size  what
     0       4     offset of the piece

@@ -197,7 +197,10 @@ class Node:
             if ready.early and not ready.save:
                 self._send(ready.early)
             if ready.save or ready.entries or ready.chunks:
-                self._write(ready)
+                self.store.write(ready)
+                self.appended += len(ready.entries)
+                if ready.installed:
+                    self.compaction.restored = False
                 has_written = True
             if ready.early and ready.save:
                 self._send(ready.early)
@@ -222,17 +225,6 @@ class Node:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
         self._is_driving = False
-
-    def _write(self, ready):
-        store, save = self.store, ready.save
-        if ready.chunks:
-            if save:
-                store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
-                save = False
-            self.compaction.receive(ready.chunks, ready.installed, ready.keeps)
-        if save or ready.entries:
-            store.append(save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt)
-            self.appended += len(ready.entries)
 
     def _send(self, letters):
         for m in letters:

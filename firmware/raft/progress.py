@@ -35,6 +35,7 @@ class Progress:
         self.prev_term = 0
         self.heard = True  # since the last check of the quorum
         self.doubts = False  # it can't trust its flash: nothing that it says counts
+        self.doubt_number = 0  # which doubt it is: it may have been trusted, and damaged again
         self.doubt_round = 0  # the latest round sent when it said so first
         self.doubt_last = 0  # the last entry then: it can't have acknowledged more
         self.snapshot = None  # SNAPSHOT: the one being sent
@@ -94,13 +95,14 @@ class Progress:
         self.next = max(next_index, self.match + 1)
         self.floor = now
 
-    def doubted(self, now, last):
+    def doubted(self, number, now, last):
         """It can't trust its flash, and may have lost anything that it has acknowledged.
 
-        now: the latest round sent. last: the last entry.
+        number: of this doubt. now: the latest round sent. last: the last entry.
         """
-        if not self.doubts:
+        if not self.doubts or number != self.doubt_number:
             self.doubts = True
+            self.doubt_number = number
             self.doubt_round = now
             self.doubt_last = last
             self.match = 0

@@ -159,6 +159,25 @@ class Store:
 
     # Writing
 
+    def write(self, ready):
+        """Make durable all that a `core.Ready` names; raises as `append` does."""
+        save = ready.save
+        if ready.chunks:
+            if save:
+                self.append(True, ready.term, ready.vote, 0, ())
+                save = False
+            for snapshot, offset, data in ready.chunks:
+                if offset == 0:
+                    self.begin_snapshot(snapshot.index, snapshot.term, snapshot.size, snapshot.crc)
+                self.add_to_snapshot(data)
+            if ready.installed:
+                self.end_snapshot(ready.keeps)
+        if save or ready.entries:
+            self.append(save, ready.term, ready.vote, ready.first, ready.entries)
+        if self.doubt != ready.doubt:
+            # Not before that is there again which it was about.
+            self.append(True, ready.term, ready.vote, 0, (), ready.doubt)
+
     def append(self, save, term, vote, first, entries, doubt=None):
         """Make durable, in one program if it fits into the sector and into BUFFER_BYTES:
 

@@ -49,8 +49,7 @@ class Exchange:
         core, codec = self.cores[node], self.codecs[node]
         while (ready := core.ready()) is not None:
             if ready.save or ready.entries:
-                store = self.stores[node]
-                store.append(ready.save, ready.term, ready.vote, ready.first, ready.entries)
+                self.stores[node].write(ready)
             for m in ready.early + ready.after:
                 frame = bytes(codec.frame(codec.encode(m)))
                 self.datagrams += 1

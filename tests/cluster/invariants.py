@@ -15,6 +15,7 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    DOUBT_REPLY,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     RESCUE,
@@ -462,7 +463,7 @@ class Life:
         is_promise = not (kind == PRE_VOTE_REPLY and m.index)
         if is_promise and m.term > disk.term + (kind == PRE_VOTE):
             raise Violation("node %d sends term %d, which isn't durable" % (m.src, m.term))
-        if m.commit > len(self.watch.committed):
+        if kind < DOUBT_REPLY and m.commit > len(self.watch.committed):
             raise Violation("node %d tells of a commit of %d" % (m.src, m.commit))
         if self.core.doubt and kind not in (PRE_VOTE_REPLY, VOTE_REPLY, RESCUE):
             if kind in (APPEND_REPLY, APPEND_REJECT, PRE_VOTE, VOTE, APPEND, COMMIT):

@@ -30,7 +30,6 @@ from tests.flash import SECTOR_BYTES, RamFlash
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
 CLUSTER = "test"
 SECTORS = 16
@@ -175,31 +174,14 @@ class Member:
             assert not any(m.kind in EARLY for m in ready.after)
             if not ready.save:
                 self._send(ready.early)
-            if ready.chunks:
-                self._take_chunks(ready)
-            elif ready.save or ready.entries:
-                self.store.append(
-                    ready.save, ready.term, ready.vote, ready.first, ready.entries, ready.doubt
-                )
+            if ready.save or ready.entries or ready.chunks:
+                self.store.write(ready)
             if ready.save:
                 self._send(ready.early)
             self._send(ready.after)
             self.reads.extend(ready.reads)
             core.advance()
         self._apply()
-
-    def _take_chunks(self, ready: "Any") -> None:
-        store = self.store
-        if ready.save:
-            store.append(True, ready.term, ready.vote, 0, (), ready.doubt)
-        for snapshot, offset, data in ready.chunks:
-            if offset == 0:
-                store.begin_snapshot(snapshot.index, snapshot.term, snapshot.size, snapshot.crc)
-            store.add_to_snapshot(data)
-        if ready.installed:
-            store.end_snapshot(ready.keeps)
-        if ready.entries:
-            store.append(False, 0, 0, ready.first, ready.entries)
 
     def _apply(self) -> None:
         core = self.core

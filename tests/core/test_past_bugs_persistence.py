@@ -278,8 +278,8 @@ def test_a_node_that_has_lost_entries_votes_again_before_it_has_them_back() -> N
     assert node.stand() == []
 
     # when all others vouch for it, then it takes part again
-    node.hear(APPEND, 2, 4, 4, 1, commit=4)
-    node.hear(TRUST, 2, 4, index=4)
+    (reply,) = node.hear(APPEND, 2, 4, 4, 1, commit=4)
+    node.hear(TRUST, 2, 4, index=4, ctx=reply.commit)
     assert [m.kind for m in node.stand()] == [PRE_VOTE, PRE_VOTE]
     (vote,) = node.hear(VOTE, 2, 5, index=9, log_term=1)
     assert vote.index == GRANTED

@@ -534,6 +534,31 @@ def test_a_new_leader_with_another_snapshot_begins_with_it() -> None:
         assert behind.applied == group.members[2].applied == group.committed
 
 
+def test_pieces_of_two_snapshots_of_the_same_entries_are_not_mixed() -> None:
+    """Two nodes need not write the same state in the same way."""
+    data = snapshot_of(entries(1, 1, 1, 1), 3 * MAX_PIECE)
+    one = pieces(data)
+    for other in (
+        pieces(snapshot_of(entries(1, 1, 1, 1), 3 * MAX_PIECE, fill=9)),
+        pieces(data + b"9"),
+    ):
+        node = follower()
+        for piece, held in (
+            (one[0], MAX_PIECE),
+            (other[1], 0),
+            (one[1], 2 * MAX_PIECE),
+            (other[0], MAX_PIECE),
+            (one[2], 0),
+            (other[1], 2 * MAX_PIECE),
+        ):
+            (reply,) = node.hear(SNAPSHOT, 2, 5, 3, 1, piece=piece)
+            assert (reply.kind, reply.log_term) == (SNAPSHOT_REPLY, held)
+        for piece in other[2:]:
+            node.hear(SNAPSHOT, 2, 5, 3, 1, piece=piece)
+
+        assert read_snapshot(node.store) == b"".join([piece[3] for piece in other])
+
+
 def test_a_newer_snapshot_takes_over() -> None:
     group = far_behind(4 * MAX_PIECE)
     behind = group.restart(3)
