@@ -64,6 +64,24 @@ class Taken:
         )
 
 
+class Arrival:
+    """A core.Ready that brings a piece of a snapshot and nothing else."""
+
+    save = False
+    first = 0
+    entries = ()
+    doubt = 0
+
+    def __init__(
+        self, model: Model, snapshot: Snapshot, at: int, piece: bytes, is_last: bool, keeps: bool
+    ) -> None:
+        self.term = model.term
+        self.vote = model.vote
+        self.chunks = [(snapshot, at, piece)]
+        self.installed = snapshot if is_last else None
+        self.keeps = keeps
+
+
 def packed(machine: Sessions) -> bytes:
     """The bytes of its snapshot in the flash (raft/compaction.py)."""
     return b"".join([struct.pack("<H", len(chunk)) + chunk for chunk in machine.snapshot()])
@@ -353,7 +371,8 @@ class Life:
         piece = data[at : at + MAX_PIECE]
         is_last = at + len(piece) == len(data)
         self.arrives = len(piece)
-        self.compaction.receive([(snapshot, at, piece)], snapshot if is_last else None, taken.keeps)
+        self.store.write(Arrival(self.model, snapshot, at, piece, is_last, taken.keeps))
+        self.compaction.restored = not is_last
         self.arrived = at + len(piece)
         self.arrives = 0
         if is_last:
@@ -373,6 +392,8 @@ class Life:
         if self.arriving:
             assert store.coming
             self.arrived = store.coming.next
+            if self.arrived == store.coming.size:
+                self.arriving = None  # only its end is missing: it comes again from its beginning
         self.arrives = 0
         self.coming = self.arriving
         self.begun = self.arriving or self.whole

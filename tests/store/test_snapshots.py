@@ -327,6 +327,26 @@ def test_its_data_can_be_read_from_any_offset_on() -> None:
     ring.check_all()
 
 
+def test_one_can_be_read_while_the_next_is_begun_behind_its_end() -> None:
+    # given one over two sectors, and a power cut right behind its end
+    ring = filled(10)
+    data = some(3000)
+    ring.begin(5, data)
+    ring.flash.power_bytes = 24
+    raises(PowerCut, ring.end)
+    ring.flash = ring.flash.copy()
+    ring.store = Store(ring.flash, NODE)
+    ring.index, ring.data = 5, data
+    ring.check_all()
+    assert ring.store.snapshot.final > ring.store.snapshot.first
+
+    # when another one is begun
+    ring.begin(10, some(700, 2))
+
+    # then the first one can still be read
+    ring.check_all()
+
+
 def test_what_of_it_can_not_be_read_any_more_is_told() -> None:
     ring = filled(20)
     ring.compact(20, some(3000))
