@@ -85,4 +85,4 @@ else:
 
     def write_to_reader():
         signal.signal(SIGPIPE, signal.SIG_DFL)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        sys.stdout.reconfigure(line_buffering=True)
