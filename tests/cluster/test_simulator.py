@@ -44,14 +44,14 @@ def test_no_rule_is_broken_and_all_heals_5() -> None:
 
 def test_what_the_rules_are_for_does_happen() -> None:
     happened: dict[str, int] = {}
-    for seed in range(601, 613 if IS_CPYTHON else 607):
+    for seed in range(605, 617 if IS_CPYTHON else 614):
         world = check(seed, STEPS)
         for what, count in world.watch.happened.items():
             happened[what] = happened.get(what, 0) + count
 
-    for what in ("elections", "crashes", "torn programs", "writes", "reads"):
+    for what in ("elections", "crashes", "torn programs", "writes", "reads", "snapshots"):
         assert happened.get(what, 0) > 20, "%s: %s" % (what, happened)
-    for what in ("conflicts", "rescues"):
+    for what in ("conflicts", "rescues", "installed", "trusted"):
         assert happened.get(what, 0) > 0, "%s: %s" % (what, happened)
 
 
