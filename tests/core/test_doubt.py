@@ -556,6 +556,26 @@ def test_a_node_that_is_damaged_again_is_not_vouched_for_by_answers_of_before() 
     group.propose(1, b"not d")
     group.deliver_all()  # the group checks what is committed
 
+    # and in the end it is trusted all the same
+    group.heal()
+    group.run(10 * HIGH_MS)
+    assert lost.core.doubt == 0
+
+
+def test_a_node_that_is_damaged_twice_is_trusted_by_the_leader_that_knew_of_once() -> None:
+    group = settled_group()
+    lost = damage(group, 3)
+    until_trust(group)
+    group.deliver()
+    group.wire.clear()  # its leader never hears that it has arrived
+
+    damage(group, 3)
+    for _ in range(4):
+        group.beat(1)
+
+    assert group.members[1].core.role == LEADER
+    assert lost.core.doubt == 0
+
 
 # Durability
 
