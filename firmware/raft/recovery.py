@@ -40,8 +40,9 @@ _VOTE_UNKNOWN = 255  # no node's id: a vote was given, but it can't be read any 
 def identify(store, memory, draw):
     """Hold the identity of the ring against the one in `memory` (see node.Node).
 
-    Returns "wiped" if the ring should have one and has none, "swapped" if it has another, and
-    then nothing that it holds is believed to be all that the node has promised; else None.
+    Returns "wiped" if the ring should have one and has none, "swapped" if it has another, else
+    None. In both cases the node may have promised what isn't there; and what is there may be
+    another cluster's, so the log begins anew.
     draw(low, high): a random int.
     """
     known = memory.load()
@@ -50,6 +51,7 @@ def identify(store, memory, draw):
     what = None
     if known:
         what = "swapped" if store.identity else "wiped"
+        _begin_anew(store)
         store.doubt = store.ALL
         store.vote = store.vote or _VOTE_UNKNOWN
     store.identity = store.identity or known or draw(1, NONE - 1)
@@ -59,6 +61,14 @@ def identify(store, memory, draw):
     store.append(True, store.term, store.vote, 0, ())
     memory.save(store.identity)
     return what
+
+
+def _begin_anew(store):
+    """What the ring holds of the log is worth nothing."""
+    store.begin_log(0, 0)
+    store.snapshot = Snapshot()
+    store.coming = None
+    store.floor = store.oldest = store._based = store.newest + 1
 
 
 class Recovery:
@@ -86,7 +96,7 @@ class Recovery:
         self._look_behind()
         if store.base > store.snapshot.index:
             self._damaged(store.last)
-            self._begin_anew()
+            _begin_anew(store)
         elif store.newest >= 0:
             store.floor = store.needed_from(self.keeps)
             begins_anew = not self.keeps and store.snapshot.final == store.newest
@@ -301,14 +311,6 @@ class Recovery:
             if reader.is_record(at) and reader.begins_program(at):
                 return True
         return False
-
-    def _begin_anew(self):
-        """Without the snapshot that it goes on from, the log is worth nothing."""
-        store = self.store
-        store.begin_log(0, 0)
-        store.snapshot = Snapshot()
-        store.coming = None
-        store.floor = store.oldest = store._based = store.newest + 1
 
     def _find_older(self):
         """Sectors from before the snapshot that haven't been erased yet: their headers tell."""

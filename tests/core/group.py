@@ -193,7 +193,6 @@ class Member:
 
     def compact(self, size: int = 0, fill: int = 0) -> None:
         """Write a snapshot of all that is applied, at one time. size, fill: see `snapshot_of`."""
-        self.log.coming = None  # as `compaction.py` does
         self._write_snapshot(len(self.applied), snapshot_of(self.applied, size, fill))
 
     def forget(self) -> None:
@@ -209,6 +208,7 @@ class Member:
 
     def _write_snapshot(self, index: int, data: bytes) -> None:
         store = self.store
+        self.log.coming = None  # as `compaction.py` does
         store.end = SECTOR_BYTES  # a sector that it begins needs nothing of the ones before
         store.begin_snapshot(index, self.log.term(index))
         for _, _, _, piece in pieces(data):

@@ -130,7 +130,6 @@ def test_a_wiped_node_has_no_vote_until_all_others_vouch_for_it(
         cluster.stop()
 
 
-@pytest.mark.xfail(reason="recovery.identify keeps the entries of a swapped flash", strict=True)
 @each_interpreter
 def test_a_flash_of_another_cluster_is_not_taken_for_a_nodes_own(
     tmp_path: Path, interpreter: str
