@@ -196,8 +196,9 @@ class Member:
         self._write_snapshot(len(self.applied), snapshot_of(self.applied, size, fill))
 
     def forget(self) -> None:
-        """Let the ring come round: what the snapshot stands for is erased."""
+        """Let the ring come round: what the snapshot stands for, which is all, is erased."""
         store = self.store
+        assert store.snapshot.index == self.log.last
         index, data = store.snapshot.index, read_snapshot(store)
         floor = store.floor
         while store.oldest < floor:

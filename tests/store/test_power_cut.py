@@ -20,7 +20,7 @@ STRIDE = 37 if IS_QUICK else 149  # operations from one that is looked at to the
 ERASE_STRIDE = 7 if IS_QUICK else 29  # erases
 AGAIN = 3 * STRIDE  # operations from one with a second power cut to the next
 BYTE_STRIDE = 1 if IS_QUICK else 13  # bytes from one power cut to the next
-YOUNG = 35  # commands
+YOUNG = 22  # commands
 ERASED_STRIDE = 256  # the same in an erase
 
 
@@ -80,11 +80,13 @@ def test_nor_does_one_after_many_others() -> None:
 
 def test_nor_does_one_in_an_erase_on_the_way_of_a_write() -> None:
     # given a node that never has a quiet moment: its sectors are erased when they are needed
-    sample = Sample(lambda life, operation: operation.offset == ERASE and life.dice.one_in(4))
+    sample = Sample(
+        lambda life, operation: operation.offset == ERASE and life.seen["erases"] % 4 == 0
+    )
 
     life = lead(Life(3, sample, is_busy=True))
 
-    assert sample.cuts >= 20 and life.store.late_erases > 5
+    assert sample.cuts >= 70 and life.store.late_erases > 5
 
 
 def test_nor_does_one_behind_a_device_fault() -> None:
@@ -112,7 +114,7 @@ def test_a_power_cut_behind_any_byte_loses_nothing_acknowledged() -> None:
                 raise
             cuts += 1
 
-    life = lead(Life(43, look), YOUNG)
+    life = lead(Life(20, look), YOUNG)
 
-    assert cuts > 4000 // BYTE_STRIDE
-    assert life.seen["compactions"] and life.seen["installs that drop"]
+    assert cuts > 3000 // BYTE_STRIDE
+    assert life.seen["compactions"] and life.seen["installs that drop"] and life.seen["truncations"]
