@@ -175,7 +175,7 @@ def test_a_compacted_entry_that_is_reported_as_not_committed() -> None:
 def test_a_voter_that_has_compacted_what_it_reports_as_committed() -> None:
     """willemt/raft#130: a new leader learns of it all the same"""
     leader = Member(1, FIVE, terms=(1,) * 6, term=1)
-    voter = Member(2, FIVE, terms=(1,) * 6, term=1)
+    voter = Member(2, FIVE, terms=(1,) * 5, term=1)
     voter.hear(APPEND, 3, 1, 5, 1, commit=5)
     voter.compact()
     voter.forget()
