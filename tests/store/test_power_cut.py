@@ -16,7 +16,7 @@ PORTABLE = True
 
 IS_QUICK = sys.implementation.name == "cpython"
 COMMANDS = 1000
-STRIDE = 37 if IS_QUICK else 149  # operations from one that is looked at to the next
+STRIDE = 47 if IS_QUICK else 199  # operations from one that is looked at to the next
 ERASE_STRIDE = 7 if IS_QUICK else 29  # erases
 AGAIN = 3 * STRIDE  # operations from one with a second power cut to the next
 BYTE_STRIDE = 1 if IS_QUICK else 13  # bytes from one power cut to the next
