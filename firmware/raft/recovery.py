@@ -17,7 +17,6 @@ that was being erased): a header may be torn although the record behind it is wh
 """
 
 import struct
-from array import array
 
 from raft.sector import (
     BEGIN,
@@ -87,11 +86,11 @@ class Recovery:
         self._find_newest()
         if store.newest < 0:
             self.reachable = True
-        ends = self._ends()
+        self._find_ends()
         is_first = True
         for sequence in range(store.floor, store.newest + 1):
-            if ends[sequence % store.sectors]:
-                self._take_sector(sequence, ends[sequence % store.sectors], is_first)
+            if store.ends[sequence % store.sectors]:
+                self._take_sector(sequence, is_first)
                 is_first = False
         self._look_behind()
         if store.base > store.snapshot.index:
@@ -99,8 +98,8 @@ class Recovery:
             _begin_anew(store)
         elif store.newest >= 0:
             store.floor = store.needed_from(self.keeps)
-            begins_anew = not self.keeps and store.snapshot.final == store.newest
-            if store.floor != store.safe or begins_anew:
+            is_end = store.snapshot.size and store.snapshot.final == store.newest
+            if store.floor != store.safe or is_end:
                 store.end = SECTOR_BYTES  # the next sector's header has to say so
             self._find_older()
             store._based = store.oldest
@@ -138,21 +137,21 @@ class Recovery:
         sequence = self.reader.sequence()
         return sequence if sequence % self.store.sectors == sector else None
 
-    def _ends(self):
-        """Per sector where its programs end, 0 if it isn't needed or was left out."""
+    def _find_ends(self):
+        """Where the programs of the sectors that are needed end; of those left out, at 0."""
         store = self.store
-        ends = array("H", [0] * store.sectors)
         sequence, end = store.newest, _OPEN
         while sequence >= store.floor:
-            ends[sequence % store.sectors] = end
+            store.ends[sequence % store.sectors] = end
             if store.opens(sequence):
                 sequence, end = self.reader.before()
             else:
                 sequence, end = sequence - 1, _OPEN
-        return ends
 
-    def _take_sector(self, sequence, end, is_first):
+    def _take_sector(self, sequence, is_first):
         store, reader = self.store, self.reader
+        sector = sequence % store.sectors
+        end = store.ends[sector]
         if store.opens(sequence):
             self._take_header(sequence, is_first)
         else:
@@ -165,14 +164,15 @@ class Recovery:
             sound = reader.later_program(at)
             if sound is None and end == _OPEN:
                 store.torn = True
-                store.sound = at
+                store.ends[sector] = at
                 store.end = SECTOR_BYTES
                 return
             self._lost()
+            store.breaks.setdefault(sector, at)
             if sound is None:
                 return
             at = sound
-        store.end = store.sound = at
+        store.end = store.ends[sector] = at
 
     def _take_header(self, sequence, is_first):
         store, buf = self.store, self.reader.buf
@@ -298,7 +298,8 @@ class Recovery:
             if self._has_two_programs(sequence):
                 # Stays in use, unreadable: or else the next program would erase the evidence.
                 store.newest = sequence
-                self._take_sector(sequence, _OPEN, False)
+                store.ends[sequence % store.sectors] = _OPEN
+                self._take_sector(sequence, False)
                 return
 
     def _has_two_programs(self, sequence):
@@ -324,7 +325,7 @@ class Recovery:
             if sequence <= max(0, store.newest + 1 - store.sectors):
                 return
             low = struct.unpack_from("<I", reader.buf, 40)[0]
-            sequence, _ = reader.before()
+            sequence, end = reader.before()
             if sequence < 0 or not store.opens(sequence):
                 return
             # A log that began anew at the end of that sector doesn't continue what is in it.
@@ -333,4 +334,5 @@ class Recovery:
             if low != NONE and low > reader.next_index()[0]:
                 return
             store.low[sequence % store.sectors] = low
+            store.ends[sequence % store.sectors] = end
             store.oldest = sequence

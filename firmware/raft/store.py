@@ -133,15 +133,18 @@ class Store:
         self.faults = 0
         self.bad = set()
         self.snapshot_sectors = 0
-        # Per sector: lowest index of an entry, lowest offset of a snapshot's data
+        # Per sector: lowest index of an entry, lowest offset of a snapshot's data, where its
+        # programs end (0 if it holds none), and, if that is before, where its entries end because
+        # of damage
         self.low = array("I", [NONE] * self.sectors)
         self.offsets = array("I", [NONE] * self.sectors)
+        self.ends = array("H", [0] * self.sectors)
+        self.breaks = {}
         # Sequence numbers: of the newest sector, none yet; of the oldest that is needed; of the
         # oldest that is needed by what the flash says; of the oldest that can be read
         self.newest = -1
         self.floor = self.safe = self.oldest = 0
         self.end = SECTOR_BYTES  # where the next record goes in the newest sector
-        self.sound = 0  # where its programs end; 0 if it holds none yet
         self.reader = Reader(device)
         self._device = device
         self._seen = memoryview(bytearray(PAGE_BYTES))  # what is read back
@@ -336,9 +339,9 @@ class Store:
 
     def _begin_sector(self):
         """Take the next sector into use; its header leaves with the first records."""
-        if self.sound:
-            self._before = (self.newest, self.sound, self.low[self.newest % self.sectors])
-            self.sound = 0
+        sector = self.newest % self.sectors
+        if self.ends[sector]:
+            self._before = (self.newest, self.ends[sector], self.low[sector])
         while True:
             if self.newest - self.safe + 1 >= self.sectors:
                 raise StoreFull(
@@ -352,6 +355,8 @@ class Store:
             elif self._make_blank(sector):
                 self.late_erases += 1
             self.low[sector] = self.offsets[sector] = NONE
+            self.ends[sector] = 0
+            self.breaks.pop(sector, None)
             if sector not in self.bad:
                 break
         self.end = 0
@@ -388,7 +393,7 @@ class Store:
         self.pages += (end - 1) // PAGE_BYTES - self.end // PAGE_BYTES + 1
         self.bytes += len(data)
         if is_held:
-            self.end = self.sound = end
+            self.end = self.ends[self.newest % self.sectors] = end
             if begins:
                 self.safe = self.floor
         return is_held
@@ -518,7 +523,10 @@ class Store:
         low = min(self.low[s % self.sectors] for s in range(self.oldest, self.newest + 1))
         if low <= index:  # it was replaced since
             self.base = low - 1
-            first, terms = self.terms(low)
+            try:
+                first, terms = self.terms(low)
+            except Compacted:
+                return  # it can't be read: `base` is the snapshot now
             index, term = low, terms[low - first]
         if index >= self.snapshot.index:  # all behind that one can be read
             index, term = self.snapshot.index, self.snapshot.term
@@ -540,10 +548,10 @@ class Store:
             low = self.low[sequence % self.sectors]
             if low <= index:
                 items = []
-                self._read(sequence, low, items, start, room)
-                del items[limit - low :]
-                if index < low + len(items):
-                    return low, items
+                if self._read(sequence, low, items, start, room):
+                    del items[limit - low :]
+                    if index < low + len(items):
+                        return low, items
                 break
             # What a newer sector holds replaces all from there on in older ones.
             limit = min(limit, low)
@@ -554,10 +562,13 @@ class Store:
         raise Compacted("entry %d can't be read" % index)
 
     def _read(self, sequence, low, items, start, room):
+        """Whether all could be read: what can't be may have replaced what can."""
         reader = self.reader
-        reader.open(sequence % self.sectors, sequence)
+        sector = sequence % self.sectors
+        end = self.breaks.get(sector, self.ends[sector])
+        reader.open(sector, sequence)
         at = HEADER_BYTES
-        while reader.is_record(at):
+        while at < end and reader.is_record(at):
             type, kind, size, index, term = reader.record(at)
             # One above all so far is replaced further on in this sector, or lies behind a gap
             # that damage has made (and so behind the limit).
@@ -569,3 +580,4 @@ class Store:
                 else:
                     items.append(term)
             at = reader.next(at)
+        return at >= end
