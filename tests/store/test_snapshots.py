@@ -3,7 +3,7 @@
 from raft.compaction import snapshot_sectors
 from raft.messages import COMMAND
 from raft.sector import HEADER_BYTES
-from raft.store import Compacted, Store, StoreError
+from raft.store import ERASED_AHEAD, Compacted, Store, StoreError
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
 from tests.store.model import NODE, Install, Model, Write, contents, opened, read_snapshot
@@ -211,25 +211,33 @@ def test_sectors_before_it_go_back_to_the_ring_when_a_header_says_so() -> None:
     assert store.used_sectors() == 2
     assert ring.check_all().used_sectors() == 2
 
-    # given a power cut before that header
-    ring = filled()
-    flash = ring.flash
+
+def test_until_then_they_are_not_given_back_even_if_the_ring_is_nearly_full() -> None:
+    # given a ring with one free sector, and a power cut behind a snapshot's end
+    ring = Ring()
+    while ring.store.used_sectors() < SECTORS - 2:
+        ring.append(1)
     ring.store.end = SECTOR_BYTES
-    ring.begin(60, some(1000))
-    flash.power_bytes = 24  # of its end
-    raises(PowerCut, ring.store.end_snapshot, True)
-    flash = flash.copy()
+    ring.begin(len(ring.model.log), some(1000))
+    ring.flash.power_bytes = 24
+    raises(PowerCut, ring.end)
+    flash = ring.flash.copy()
+
     # then it counts, but the sectors before it aren't given away
     store = Store(flash, NODE)
-    assert store.snapshot.index == 60
-    assert (store.safe, store.floor) == (0, used)
-    while store.idle():
-        pass
+    first = SECTORS - 2
+    assert store.snapshot.index == len(ring.model.log)
+    assert (store.safe, store.floor, store.newest) == (0, first, first)
+    for _ in range(ERASED_AHEAD):
+        store.idle()
     assert flash.erases == 0
+
     # when the next write begins a sector, which says so, then they are
     store.append(True, 2, 0, 0, ())
-    assert store.safe == store.floor == used
+    assert store.safe == store.floor == first
     assert opened(flash).used_sectors() == 2
+    store.idle()
+    assert flash.erases == 1
 
 
 def test_entries_behind_it_are_kept() -> None:
@@ -274,16 +282,22 @@ def test_one_that_drops_the_log_begins_it_anew() -> None:
     # given entries that conflict with a leader's snapshot, or that end before it
     for count in (90, 70, 40, 0):
         ring = Ring()
-        if count:
-            ring.append(count)
+        ring.append(count)
         log = [(3, COMMAND, b"of the leader")] * 70
 
         ring.install(log, some(1500))
 
-        # then nothing is left of them, and the log goes on behind it
+        # then nothing is left of them, even when nothing older is left either
+        ring.check_all()
+        ring.go_round()
+        assert (ring.store.base, ring.store.last) == (70, 70)
         found = ring.check_all()
         assert (found.last, found.last_term, found.base, found.base_term) == (70, 3, 70, 3)
         raises(Compacted, found.live, 70, 0)
+        # and the log goes on behind it
+        ring = Ring()
+        ring.append(count)
+        ring.install(log, some(1500))
         ring.append(5, 4)
         assert contents(ring.check_all()) == ring.model.log[70:]
         assert len(ring.model.log) == 75
