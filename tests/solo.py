@@ -40,7 +40,8 @@ def offline(node: Node) -> Wire:
     """Close a node's sockets; what it has in place of the one for its peers."""
     node.endpoint.close()
     node._clients.close()
-    node.endpoint = wire = Wire()
+    wire = Wire()
+    node.endpoint = wire  # type: ignore[assignment]
     return wire
 
 

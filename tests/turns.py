@@ -6,7 +6,7 @@ clock = time.clock  # type: ignore[attr-defined]  # s of processor time of this 
 TURNS = 1000000
 
 
-def turn_us():
+def turn_us() -> float:
     """us per loop turn: one pass of `for i in range(n): x = (x + i) & 0xffff`.
 
     An ESP32 takes about 10 us for it.
@@ -15,4 +15,4 @@ def turn_us():
     x = 0
     for i in range(TURNS):
         x = (x + i) & 0xFFFF
-    return (clock() - start) * 1e6 / TURNS
+    return float(clock() - start) * 1e6 / TURNS

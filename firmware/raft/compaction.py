@@ -89,6 +89,8 @@ class Compaction:
         applied: the index up to which the machine's state goes.
         """
         store = self._store
+        if not store.can_end_snapshot():
+            return False
         if self._chunks is None:
             if not self.restored or not self.is_due() or not self._may_free(applied):
                 return False

@@ -238,6 +238,8 @@ class Store:
 
         keeps: whether the log goes on behind it; otherwise it is empty then.
         """
+        if not self.can_end_snapshot():
+            raise StoreFull("the flash log is full: no sector is left behind the snapshot")
         coming = self.coming
         coming.size, coming.crc = coming.next, coming.sum & NONE
         kind = KEEP if keeps else DROP
@@ -250,6 +252,14 @@ class Store:
         self._begin_sector()
         self._put_state()
         self._program()
+
+    def can_end_snapshot(self):
+        """Whether its last record would leave a sector, for the header that frees others.
+
+        If elections alone have filled the ring, it may not.
+        """
+        is_in_next = self._at() + record_bytes(8) > SECTOR_BYTES
+        return self.newest - self.safe + 1 + is_in_next < self.sectors
 
     def take_snapshot(self, final, keeps):
         """The one that was coming has its last record in the sector `final`."""

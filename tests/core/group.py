@@ -26,6 +26,7 @@ from raft.messages import (
 )
 from raft.store import Compacted, Store
 from tests.flash import SECTOR_BYTES, RamFlash
+from tests.store.model import read_snapshot
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
 if TYPE_CHECKING:
@@ -106,14 +107,6 @@ def restored(data: bytes) -> list[tuple[int, int, bytes]]:
             return applied
         at += 7 + size
         applied.append((term, kind, data[at - size : at]))
-
-
-def read_snapshot(store: Store) -> bytes:
-    """The data of the store's newest snapshot."""
-    data = b""
-    while len(data) < store.snapshot.size:
-        data += store.read_snapshot(len(data))
-    return data
 
 
 def pieces(data: bytes) -> list[tuple[int, int, int, bytes]]:

@@ -33,12 +33,12 @@ from tests.core.group import (
     letter,
     message,
     pieces,
-    read_snapshot,
     settled_leader,
     snapshot_of,
 )
 from tests.dice import Dice
 from tests.flash import PowerCut, RamFlash
+from tests.store.model import read_snapshot
 
 PORTABLE = True
 

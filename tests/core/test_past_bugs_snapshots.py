@@ -21,10 +21,10 @@ from tests.core.group import (
     far_behind,
     message,
     pieces,
-    read_snapshot,
     settled_leader,
     snapshot_of,
 )
+from tests.store.model import read_snapshot
 from tests.support import raises
 
 PORTABLE = True

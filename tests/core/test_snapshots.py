@@ -26,13 +26,13 @@ from tests.core.group import (
     letter,
     message,
     pieces,
-    read_snapshot,
     settled_leader,
     snapshot_of,
 )
 from tests.core.storm import Storm
 from tests.dice import Dice
 from tests.flash import PowerCut
+from tests.store.model import read_snapshot
 from tests.support import raises
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks

@@ -3,7 +3,7 @@
 from raft.compaction import snapshot_sectors
 from raft.messages import COMMAND
 from raft.sector import HEADER_BYTES
-from raft.store import ERASED_AHEAD, Compacted, Store, StoreError
+from raft.store import ERASED_AHEAD, Compacted, Store, StoreError, StoreFull
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
 from tests.store.model import NODE, Install, Model, Write, contents, opened, read_snapshot
@@ -238,6 +238,26 @@ def test_until_then_they_are_not_given_back_even_if_the_ring_is_nearly_full() ->
     assert opened(flash).used_sectors() == 2
     store.idle()
     assert flash.erases == 1
+
+
+def test_one_that_would_leave_no_sector_for_what_comes_next_is_refused() -> None:
+    # given a ring that elections have filled, whose entries were never committed
+    flash = RamFlash(SECTORS)
+    store = Store(flash, NODE)
+    while store.used_sectors() < SECTORS:
+        term = store.term + 1
+        store.append(True, term, 1, store.last + 1, [(term, COMMAND, b"")])
+    last, term = store.last, store.term
+    store.begin_snapshot(last, store.last_term)
+    store.add_to_snapshot(b"state")
+
+    # when it should count, then it is refused, and the node can go on
+    assert not store.can_end_snapshot()
+    raises(StoreFull, store.end_snapshot, True)
+    store = opened(flash)
+    assert (store.last, store.term, store.snapshot.index) == (last, term, 0)
+    store.append(True, term + 1, 1, 0, ())
+    assert store.term == term + 1
 
 
 def test_entries_behind_it_are_kept() -> None:
