@@ -1,5 +1,6 @@
 """What `kill -9` leaves of a slow flash: what a power cut leaves of a board's."""
 
+import os
 import random
 import subprocess
 import time
@@ -59,7 +60,10 @@ def test_a_kill_leaves_whole_steps_and_one_with_any_of_its_bits_done(
 
 
 def kill_at_some_moment(command: list[str]) -> None:
-    with subprocess.Popen(command, cwd=FIRMWARE.parent, stdout=subprocess.PIPE) as child:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # "ready" must not wait for the end
+    with subprocess.Popen(
+        command, cwd=FIRMWARE.parent, env=environment, stdout=subprocess.PIPE
+    ) as child:
         try:
             assert child.stdout
             assert child.stdout.readline() == b"ready\n"
