@@ -128,7 +128,8 @@ def test_the_process_that_was_started_is_the_node(
 
     with Client(cluster.path, PATIENCE_S) as client:
         assert client.get("k") == b"v"
-    assert again.events("recovered")[0].facts["last"] == "3"  # no-op, session, put
+    # no-op, session, put; and what the client may have sent again
+    assert int(again.events("recovered")[0].facts["last"]) >= 3
 
 
 @each_interpreter
