@@ -5,8 +5,8 @@ from importlib import import_module
 import click
 
 from host_tools.client import NotCommitted, Unknown
-from host_tools.cluster import ClusterFileError
 from host_tools.options import NOT_COMMITTED, NOT_POSSIBLE, UNKNOWN, Failure
+from host_tools.settings import FileError
 
 # Command -> its module in host_tools/commands, loaded when it is needed: `node` starts at once.
 COMMANDS = {
@@ -42,7 +42,7 @@ class Commands(click.Group):
             raise Failure(str(e), NOT_COMMITTED) from e
         except Unknown as e:
             raise Failure(str(e), UNKNOWN) from e
-        except ClusterFileError as e:
+        except FileError as e:
             raise Failure(str(e), NOT_POSSIBLE) from e
 
 

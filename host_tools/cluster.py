@@ -4,14 +4,15 @@
 
 import os
 import socket
-import tomllib
 from bisect import bisect_right
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from host_tools import settings
 from host_tools.firmware import kv, sectors_needed, sessions
+from host_tools.settings import FileError, Table
 
 DEFAULT_FILE = "cluster.toml"
 MAX_NODE = 254
@@ -53,7 +54,7 @@ client_port = {client_port}
 """
 
 
-class ClusterFileError(Exception):
+class ClusterFileError(FileError):
     """`cluster.toml` can't be used; the message names the file, the key and the remedy."""
 
 
@@ -141,22 +142,13 @@ def flash_kb_needed(state_kb: int) -> int:
 def load(path: str | os.PathLike[str]) -> Cluster:
     """The cluster of that file. Raises ClusterFileError."""
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ClusterFileError(
-            f"{path} does not exist: write one with `raftctl init`, or name yours with --cluster"
-        ) from None
-    except OSError as e:
-        raise ClusterFileError(f"{path} can't be read: {e.strerror}") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ClusterFileError(f"{path} is not valid TOML: {e}") from e
-    root = _Table(path, "the file", table)
+    absent = "write one with `raftctl init`, or name yours with --cluster"
+    root = settings.read(path, absent, ClusterFileError)
     root.known("cluster", "desk", "node")
     return _cluster(path, root)
 
 
-def _cluster(path: Path, root: "_Table") -> Cluster:
+def _cluster(path: Path, root: Table) -> Cluster:
     cluster = root.table("cluster")
     cluster.known("name", "heartbeat_ms", "election_ms")
     desk = root.table("desk", {})
@@ -168,14 +160,14 @@ def _cluster(path: Path, root: "_Table") -> Cluster:
         cluster.text("name"),
         _nodes(root),
         heartbeat_ms,
-        _election_ms(cluster, heartbeat_ms),
+        cluster.election_ms(heartbeat_ms, ELECTION_MS),
         flash_kb,
         state_kb,
         desk.flag("slow_flash"),
     )
 
 
-def _sizes(desk: "_Table") -> tuple[int, int]:
+def _sizes(desk: Table) -> tuple[int, int]:
     flash_kb = desk.number("flash_kb", flash_kb_needed(1), MAX_KB, FLASH_KB)
     state_kb = desk.number("state_kb", 1, MAX_KB, STATE_KB)
     if flash_kb % BLOCK_KB:
@@ -191,25 +183,10 @@ def _sizes(desk: "_Table") -> tuple[int, int]:
     return flash_kb, state_kb
 
 
-def _election_ms(cluster: "_Table", heartbeat_ms: int) -> tuple[int, int]:
-    match cluster.values.get("election_ms", list(ELECTION_MS)):
-        case [int(low), int(high)] if 2 * heartbeat_ms < low <= high <= 60_000:
-            return low, high
-    cluster.fail(
-        "election_ms",
-        "must be two numbers such as [150, 300], the first more than twice heartbeat_ms "
-        f"({heartbeat_ms}) and not above the second",
-    )
-
-
-def _nodes(root: "_Table") -> dict[int, Member]:
-    entries = root.values.get("node")
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        root.fail("node", "is missing: add a section [[node]] for each node")
+def _nodes(root: Table) -> dict[int, Member]:
     nodes: dict[int, Member] = {}
     taken: dict[tuple[str, int], str] = {}
-    for position, values in enumerate(entries, 1):
-        entry = _Table(root.path, f"[[node]] number {position}", values)
+    for entry in root.entries("node"):
         entry.known("id", "host", "port", "client_port")
         node = entry.number("id", 1, MAX_NODE)
         if node in nodes:
@@ -227,46 +204,3 @@ def _nodes(root: "_Table") -> dict[int, Member]:
             taken[place] = f"the {key} of node {node}"
         nodes[node] = member
     return nodes
-
-
-class _Table:
-    """A section of the file, whose `title` is for error messages."""
-
-    def __init__(self, path: Path, title: str, values: dict[str, Any]) -> None:
-        self.path = path
-        self.title = title
-        self.values = values
-
-    def fail(self, key: str, problem: str) -> NoReturn:
-        raise ClusterFileError(f"{self.path}: {self.title}: {key} {problem}")
-
-    def known(self, *keys: str) -> None:
-        for key in self.values:
-            if key not in keys:
-                self.fail(key, f"is not known here: remove it, or is it one of {', '.join(keys)}?")
-
-    def table(self, key: str, default: dict[str, Any] | None = None) -> "_Table":
-        value = self.values.get(key, default)
-        if not isinstance(value, dict):
-            self.fail(key, f"is missing: add a section [{key}]")
-        return _Table(self.path, f"[{key}]", value)
-
-    def text(self, key: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str) or not value:
-            self.fail(key, f"is {'missing' if value is None else repr(value)}: give a text")
-        return value
-
-    def number(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        value = self.values.get(key, default)
-        if value is None:
-            self.fail(key, f"is missing: set it to a number from {low} to {high}")
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.fail(key, f"is {value!r}, and must be a number from {low} to {high}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            self.fail(key, f"is {value!r}, and must be true or false")
-        return value
