@@ -58,8 +58,7 @@ async def start(settings, events, lives):
 
         tasks.start("watchdog", feed, node, board["watchdog_ms"])
     if "app" in settings:
-        app = __import__("apps." + settings["app"]["name"], None, None, ("run",))
-        tasks.start("app", app.run, node, settings["app"])
+        tasks.start("app", run_app, node, settings["app"])
     settings.clear()
     await node.run()
 
@@ -73,6 +72,11 @@ def make_node(settings, events):
     unload("raft", "recovery")
     unload("raft", "config")
     return node
+
+
+async def run_app(node, settings):
+    app = __import__("apps." + settings["name"], None, None, ("run",))
+    await app.run(node, settings)
 
 
 async def pause():

@@ -56,22 +56,24 @@ class Wifi:
         wlan.config(pm=wlan.PM_NONE, reconnects=0)
         pause = RETRY_MS
         while True:
-            wlan.disconnect()  # else `connect` fails where an attempt is under way
+            # `connect` fails where an attempt is under way, and the news of that one's end, which
+            # takes a moment, must not be taken for the next one's.
+            wlan.disconnect()
+            await sleep_ms(pause)
             wlan.connect(self._ssid, self._password)
+            pause = min(2 * pause, MAX_RETRY_MS)
             if await self._is_stable():
+                pause = RETRY_MS
                 self.is_up = True
                 self.joined.set()
                 self._events("wifi_up", ip=wlan.ifconfig()[0], **self.facts)
-                pause = RETRY_MS
                 while wlan.isconnected():
                     self._look()
                     await sleep_ms(POLL_MS)
                 self.is_up = False
             status = wlan.status()
             reason = _REASONS.get(status, status)
-            self._events("wifi_down", reason=reason, **self.facts, retry_ms=pause)
-            await sleep_ms(pause)
-            pause = min(2 * pause, MAX_RETRY_MS)
+            self._events("wifi_down", reason=reason, retry_ms=pause, **self.facts)
 
     async def _is_stable(self):
         """Whether the attempt ends with a link that stays; waits for as long as it takes."""

@@ -83,8 +83,8 @@ def test_it_joins_its_network_again_and_again_and_goes_on_without_it(board: Boar
     # then the node starts
     process.until(lambda: process.events("leader"))
     downs = [event.facts for event in process.events("wifi_down")]
-    assert downs[0] == {"reason": "no_ap_found", "retry_ms": "500", "rssi": "0"}
-    assert downs[1]["retry_ms"] == "1000"
+    assert downs[0] == {"reason": "no_ap_found", "retry_ms": "1000", "rssi": "0"}
+    assert downs[1]["retry_ms"] == "2000"
     (up,) = process.events("wifi_up")
     assert up.facts == {"ip": "127.0.0.1", "rssi": "-55"}
     assert process.events("boot")[0].ms >= up.ms
@@ -183,11 +183,24 @@ def test_an_app_that_fails_is_told_and_started_again_beside_the_node(board: Boar
 
     process.until(lambda: len(process.events("failure")) == 2)
 
-    assert process.events("leader")
     first, second = process.events("failure")
     assert (first.facts["task"], first.facts["count"]) == ("app", "1")
     assert "sorry" in second.facts["error"]
     assert "".join(process.lines).count("Traceback") == 2
+    process.until(lambda: process.events("leader"))
+    assert process.end() == 0
+
+
+@each_interpreter
+def test_an_app_that_is_not_there_is_named_and_the_node_does_without(board: Board) -> None:
+    board.deploy(app={"name": "tetris"})
+    process = board.start()
+
+    process.until(lambda: process.events("failure") and process.events("leader"))
+
+    facts = process.events("failure")[0].facts
+    assert facts["task"] == "app" and "tetris" in facts["error"]
+    assert not process.events("reset")
     assert process.end() == 0
 
 

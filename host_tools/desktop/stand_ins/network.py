@@ -1,7 +1,8 @@
 """Stands in for the module `network` of a board.
 
 Its one network is out of reach while the working directory has a file `wifi.off`, in which the
-reason may stand, a number as ESP-IDF has them; joining it takes a moment.
+reason may stand, a number as ESP-IDF has them; joining it takes a moment. The news of having
+left it does, too, and ends an attempt that was begun meanwhile.
 """
 
 import time
@@ -12,9 +13,11 @@ STAT_IDLE = 1000
 STAT_CONNECTING = 1001
 STAT_GOT_IP = 1010
 STAT_NO_AP_FOUND = 201
+_ASSOC_LEAVE = 8
 
 OFF_FILE = "wifi.off"
 JOIN_S = 0.1
+LEAVE_S = 0.1
 RSSI = -55  # dBm
 
 _hostname = "desk"
@@ -37,6 +40,7 @@ class WLAN:
 
     _active = False
     _asked = 0.0  # when the attempt or link that there is was begun; 0: there is none
+    _left = 0.0  # when one was left
     _has_joined = False
     _reason = 0
     _settings = {"pm": PM_PERFORMANCE, "reconnects": -1}
@@ -70,6 +74,8 @@ class WLAN:
         WLAN._asked = time.time()
 
     def disconnect(self):
+        if self._asked:
+            WLAN._left = time.time()
         WLAN._asked = 0.0
         WLAN._has_joined = False
 
@@ -98,7 +104,8 @@ class WLAN:
         """See what has become of the link meanwhile."""
         if not self._asked or time.time() - self._asked < JOIN_S:
             return
-        reason = _reason_to_fail()
+        has_just_left = self._asked - self._left < LEAVE_S
+        reason = _ASSOC_LEAVE if has_just_left else _reason_to_fail()
         WLAN._has_joined = reason == 0
         if reason:
             WLAN._reason = reason
