@@ -106,7 +106,8 @@ class _Esptool:
             chip=_found(r"Connected to (\S+) on", said).lower().replace("-", ""),
             # The chips with 802.15.4 tell a longer one as well
             mac=_found(r"BASE MAC: +(\S+)" if "BASE MAC:" in said else r"MAC: +(\S+)", said),
-            flash_bytes=int(_found(r"Auto-detected flash size: (\d+)MB", said)) << 20,
+            flash_bytes=int(_found(r".*(?:detected flash size:|defaulting to) (\d+)MB", said))
+            << 20,
             partitions=partition_table.decode(file.read_bytes()),
         )
 
@@ -206,7 +207,7 @@ _REMEDIES = (
 
 def _explained(port: str, said: str) -> str:
     """One line from what esptool says when it has failed."""
-    if "Connected to" in said and re.search("serial exception|Errno 5|Input/output", said):
+    if "Connecting" in said and re.search("serial exception|Errno 5|Input/output", said):
         return (
             f"{port} has gone away while the board was being flashed: see to the cable, plug it "
             "in again, and flash again"

@@ -38,7 +38,7 @@ WIPED = (
 @click.option(
     "--firmware",
     required=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="MicroPython's .bin for this board.",
 )

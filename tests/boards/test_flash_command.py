@@ -1,5 +1,6 @@
 """`raftctl flash`: the real esptool, a virtual chip."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -16,12 +17,21 @@ from click.testing import CliRunner, Result
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from host_tools import boards, partition_table
+from host_tools import boards, flashing, partition_table
 from host_tools.boards import FIRMWARE_OFFSETS, RAFT, Board, Partition
 from host_tools.cli import main
+from host_tools.flashing import BAUD, FlashError
 from host_tools.options import NOT_POSSIBLE
 from tests.boards.images import APP_OFFSET, STOCK_TABLE, firmware
-from tests.boards.rom import CHIPS, FLASH_DATA, FLASH_DEFL_DATA, SECTOR_BYTES, Rom
+from tests.boards.rom import (
+    CHIPS,
+    FLASH_DATA,
+    FLASH_DEFL_DATA,
+    READ_FLASH_SLOW,
+    SECTOR_BYTES,
+    SYNC,
+    Rom,
+)
 from tests.boards.tools import PATIENCE_S, hasty
 
 # The chip that most tests use: esptool finds it out at once, and an ESP32 in half a second.
@@ -231,12 +241,20 @@ def test_a_board_that_does_not_answer_is_given_up(rom: Rom, tmp_path: Path, file
     assert flash(rom, file).exit_code == 0
 
 
-@pytest.mark.parametrize("blocks", [1, 20])  # in the boot loader; in the application
+@pytest.mark.parametrize(
+    "pulled",
+    [
+        (SYNC, 1),
+        (READ_FLASH_SLOW, 3),
+        (FLASH_DEFL_DATA, 1),  # in the boot loader
+        (FLASH_DEFL_DATA, 20),  # in the application
+    ],
+)
 def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
-    rom: Rom, tmp_path: Path, file: Path, blocks: int
+    rom: Rom, tmp_path: Path, file: Path, pulled: tuple[int, int]
 ) -> None:
     kept = fill(rom, "nvs", RAFT)
-    rom.blocks_left = blocks
+    rom.pulled = pulled
     with hasty(tmp_path):
         assert is_refused(flash(rom, file), "gone away", "flash again")
     assert not holds(rom, expected(BOARD, file.read_bytes()))
@@ -245,6 +263,40 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
 
     assert flash(rom, file).exit_code == 0
     assert holds(rom, expected(BOARD, file.read_bytes()) | kept)
+
+
+def test_flash_that_is_worn_is_noticed(rom: Rom, file: Path) -> None:
+    rom.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
+
+    assert is_refused(flash(rom, file), "MD5 of file does not match data in flash", "flash again")
+
+
+def test_a_flash_that_is_too_small_is_refused(rom: Rom, file: Path) -> None:
+    large = dataclasses.replace(BOARD, flash_bytes=16 << 20)
+
+    with pytest.raises(FlashError, match="a flash of 4 MB, and esp32c3_generic of 16"):
+        flashing.flash(str(rom.port), file, large, True, BAUD, lambda step, share: None)
+
+    assert is_untouched(rom)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["esp32_generic"], "add such a board"),
+        ([BOARD.name, BOARD.name], f"--board {BOARD.name}, {BOARD.name}"),
+    ],
+)
+def test_a_board_that_can_not_be_known_by_its_chip_has_to_be_named(
+    rom: Rom, file: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], words: str
+) -> None:
+    monkeypatch.setattr(boards, "names", lambda *folder: names)
+
+    assert is_refused(flash(rom, file), f"for an {CHIP}", words)
+
+
+def test_firmware_that_is_not_there_is_refused(rom: Rom, tmp_path: Path) -> None:
+    assert is_refused(flash(rom, tmp_path / "none.bin"), "none.bin", "can't be read")
 
 
 def test_the_only_board_is_found_and_several_are_listed(
