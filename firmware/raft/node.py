@@ -28,7 +28,8 @@ class Node:
     the flash log. machine: the state machine; by default a key-value store. events: where
     its event lines go; by default to stdout. memory: a second place for the identity of the
     flash, with `load() -> int` (0: none) and `save(int)`; without one, a flash that was wiped
-    or swapped isn't recognised.
+    or swapped isn't recognised. has_ticked: set whenever its clock has run (board/watchdog.py).
+    facts: what a `stat` event tells beside the node's own.
     Raises ConfigError, StoreError, OSError.
     """
 
@@ -61,6 +62,8 @@ class Node:
         self.compaction = Compaction(self.store, self.core, self.machine)
         self.dropped = 0  # datagrams that were no messages
         self.appended = 0  # entries made durable since start
+        self.has_ticked = False
+        self.facts = {}
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
@@ -131,6 +134,7 @@ class Node:
             self._take_in()  # after a stall, what has waited in the socket goes first
             self.core.tick()
             self._drive()
+            self.has_ticked = True
             if self.core.due_ms() >= self._heartbeat_ms // 2:
                 self._use_quiet()
             if ticks_diff(self._now, self._reported) >= self._report_ms:
@@ -286,7 +290,7 @@ class Node:
         self.events(
             "stat", role=ROLES[core.role], term=core.term, leader=core.leader,
             commit=core.commit, applied=self.applied, last=core.log.last,
-            heap=interpreter.free_heap() or 0,
+            heap=interpreter.free_heap() or 0, **self.facts,
         )  # fmt: skip
 
     def _tell_role(self):

@@ -2,6 +2,7 @@
 
 sync(file): what was written to it has reached the disk. replace_process(argv, keep): become the
 command `argv`, with no open file but the standard ones and the file number `keep`.
+kill_after(ms): the process dies of SIGALRM then, unless this is called again before; 0: not at all.
 stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
 write_to_reader(): stdout gives a line as soon as it is whole, to a pipe too, and the process ends
 when nobody reads them any more.
@@ -24,12 +25,14 @@ if sys.implementation.name == "micropython":
     SIGNAL_CHECK_MS = 50
     MAX_FILES = 256
     _SIGSET_BYTES = 128  # as in glibc, and more than elsewhere
+    _ITIMER_REAL = 0
     _SIG_BLOCK = 1 if sys.platform == "darwin" else 0
 
     _libc = ffi.open(None)
     _close = _libc.func("i", "close", "i")
     _execv = _libc.func("i", "execv", "sp")
     _signal = _libc.func("p", "signal", "ip")
+    _setitimer = _libc.func("i", "setitimer", "ipp")
     _sigaddset = _libc.func("i", "sigaddset", "pi")
     _sigemptyset = _libc.func("i", "sigemptyset", "p")
     _sigismember = _libc.func("i", "sigismember", "pi")
@@ -46,6 +49,11 @@ if sys.implementation.name == "micropython":
         arguments = [bytes(argument, "utf-8") + b"\0" for argument in argv]
         _execv(argv[0], array("L", [uctypes.addressof(a) for a in arguments] + [0]))
         raise OSError("can't run " + argv[0])
+
+    def kill_after(ms):
+        # struct itimerval: the time between two, and to the first, as s and us
+        times = array("l", [0, 0, ms // 1000, ms % 1000 * 1000])
+        _setitimer(_ITIMER_REAL, times, None)
 
     def stop_on_signals():
         # MicroPython's own handler of SIGINT jumps out of whatever runs, an allocation maybe
@@ -76,6 +84,9 @@ else:
     def replace_process(argv, keep):
         # All files but `keep` are opened so that they close by themselves (PEP 446).
         os.execv(argv[0], argv)
+
+    def kill_after(ms):
+        signal.setitimer(signal.ITIMER_REAL, ms / 1000)
 
     def stop_on_signals():
         # A shell's background job was told to ignore SIGINT; asyncio then leaves it alone.

@@ -12,6 +12,16 @@ def new_path() -> str:
     return "{}/raft-test-{}".format(TEMPORARY, "".join("%02x" % b for b in os.urandom(8)))
 
 
+def stand_in(name: str):  # type: ignore[no-untyped-def]
+    """The module that stands in for a board's; known by that name from now on."""
+    # To be called where the paths of sys.path still lead somewhere.
+    sys.path.insert(0, STAND_INS)
+    try:
+        return __import__(name)
+    finally:
+        sys.path.pop(0)
+
+
 class BoardFolder:
     """A context manager: a new folder is the working directory, and removed at the end.
 
@@ -19,10 +29,7 @@ class BoardFolder:
     """
 
     def __init__(self) -> None:
-        # Imported here, where the paths of sys.path still lead somewhere.
-        sys.path.insert(0, STAND_INS)
-        self.esp32 = __import__("esp32")
-        sys.path.pop(0)
+        self.esp32 = stand_in("esp32")
         self._before = os.getcwd()
         self._path = new_path()
 

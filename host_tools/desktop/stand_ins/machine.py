@@ -1,11 +1,101 @@
-"""Stands in for the module `machine` of a board."""
+"""Stands in for the module `machine` of a board.
 
+A reset starts main.py anew in the same process, with what is in the RTC's memory. The end of
+the process is a power cut, and so is its death by SIGALRM: the watchdog has bitten. Who then
+starts it again may say so, with RAFT_DESK_RESET=3 (WDT_RESET) in its environment.
+"""
+
+import os
 import sys
 
-from host_tools.desktop.system import replace_process
+from host_tools.desktop.system import kill_after, replace_process
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
+
+RTC_BYTES = 2048
+
+_CAUSE = "RAFT_DESK_RESET"
+_MEMORY = "RAFT_DESK_RTC"
 
 
 def reset():
-    """Start anew from main.py: the process keeps its number, and nothing else."""
+    """Start anew from main.py: the process keeps its number, and the RTC its memory."""
+    kill_after(0)  # a watchdog has to be set up again
+    os.putenv(_CAUSE, str(SOFT_RESET))
+    os.putenv(_MEMORY, RTC.contents.hex())
     state, lock, interpreter = sys.argv[1], sys.argv[2], sys.argv[3:]
     replace_process(interpreter + [sys.argv[0], state, lock] + interpreter, int(lock))
+
+
+def reset_cause():
+    return int(os.getenv(_CAUSE) or PWRON_RESET)
+
+
+class RTC:
+    """Its memory survives a reset."""
+
+    contents = bytes.fromhex(os.getenv(_MEMORY) or "")
+
+    def memory(self, data=None):
+        """Replace it, or tell it (bytes)."""
+        if data is None:
+            return RTC.contents
+        if len(data) > RTC_BYTES:
+            raise ValueError("buffer too long")
+        RTC.contents = bytes(data)
+
+
+class WDT:
+    """The watchdog: kills the process `timeout` (ms) after it was fed last."""
+
+    def __init__(self, id=0, timeout=5000):
+        self._timeout_ms = timeout
+        self.feed()
+
+    def feed(self):
+        kill_after(self._timeout_ms)
+
+
+class Pin:
+    """A pin: an input is high, unless a file `pin-ID.low` lies in the working directory.
+
+    levels: what is put out at each pin that is an output (int), or sent there (tuple of RGB).
+    """
+
+    IN = 1
+    OUT = 3
+    PULL_UP = 2
+    PINS = 49  # as ESP32-S3, which has most
+
+    levels = {}
+
+    def __init__(self, id, mode=IN, pull=None):
+        if not 0 <= id < self.PINS:
+            raise ValueError("invalid pin")
+        self.id = id
+        self._mode = mode
+        if mode == self.OUT:
+            self.levels[id] = 0
+
+    def value(self, level=None):
+        """Put out a level, or tell it."""
+        if level is not None:
+            self.levels[self.id] = int(level)
+        elif self._mode == self.OUT:
+            return self.levels[self.id]
+        else:
+            return int("pin-%d.low" % self.id not in os.listdir())
+
+
+class Timer:
+    """Never comes to call: a process that is a board ends where a board has its REPL."""
+
+    def __init__(self, id):
+        pass
+
+    def init(self, period, callback):
+        pass

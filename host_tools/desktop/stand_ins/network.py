@@ -1,6 +1,24 @@
-"""Stands in for the module `network` of a board. Its one network is always in reach."""
+"""Stands in for the module `network` of a board.
+
+Its one network is out of reach while the working directory has a file `wifi.off`, in which the
+reason may stand, a number as ESP-IDF has them; joining it takes a moment. The news of having
+left it does, too, and ends an attempt that was begun meanwhile.
+"""
+
+import time
 
 STA_IF = 0
+
+STAT_IDLE = 1000
+STAT_CONNECTING = 1001
+STAT_GOT_IP = 1010
+STAT_NO_AP_FOUND = 201
+_ASSOC_LEAVE = 8
+
+OFF_FILE = "wifi.off"
+JOIN_S = 0.1
+LEAVE_S = 0.1
+RSSI = -55  # dBm
 
 _hostname = "desk"
 
@@ -14,24 +32,30 @@ def hostname(name=None):
 
 
 class WLAN:
-    """A station on the loopback network."""
+    """A station on the loopback network. There is one, however often this is called."""
 
     PM_NONE = 0
     PM_PERFORMANCE = 1
     PM_POWERSAVE = 2
 
+    _active = False
+    _asked = 0.0  # when the attempt or link that there is was begun; 0: there is none
+    _left = 0.0  # when one was left
+    _has_joined = False
+    _reason = 0
+    _settings = {"pm": PM_PERFORMANCE, "reconnects": -1}
+
     def __init__(self, interface=STA_IF):
         if interface != STA_IF:
             raise ValueError("a desk has the interface STA_IF only")
-        self._active = False
-        self._ssid = None
-        self._settings = {"pm": self.PM_PERFORMANCE}
 
     def active(self, on=None):
         """Switch it on or off, or tell whether it is on."""
         if on is None:
             return self._active
-        self._active = bool(on)
+        WLAN._active = bool(on)
+        if not on:
+            self.disconnect()
 
     def config(self, *name, **settings):
         """Change settings (keywords), or tell the one that is named."""
@@ -45,14 +69,52 @@ class WLAN:
     def connect(self, ssid, password=None):
         if not self._active:
             raise OSError("Wifi Not Started")
-        self._ssid = ssid
+        if self._asked:
+            raise OSError("Wifi Internal Error")
+        WLAN._asked = time.time()
 
     def disconnect(self):
-        self._ssid = None
+        if self._asked:
+            WLAN._left = time.time()
+        WLAN._asked = 0.0
+        WLAN._has_joined = False
 
     def isconnected(self):
-        return self._active and self._ssid is not None
+        self._look()
+        return self._has_joined
+
+    def status(self, what=None):
+        """How it stands, as a number; with "rssi" the strength of the signal (dBm)."""
+        self._look()
+        if what == "rssi":
+            if not self._has_joined:
+                raise OSError("Wifi Not Connected")
+            return RSSI
+        if self._has_joined:
+            return STAT_GOT_IP
+        if self._asked:
+            return STAT_CONNECTING
+        return self._reason or STAT_IDLE
 
     def ifconfig(self):
         """(address, netmask, gateway, DNS server)"""
         return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+
+    def _look(self):
+        """See what has become of the link meanwhile."""
+        if not self._asked or time.time() - self._asked < JOIN_S:
+            return
+        has_just_left = self._asked - self._left < LEAVE_S
+        reason = _ASSOC_LEAVE if has_just_left else _reason_to_fail()
+        WLAN._has_joined = reason == 0
+        if reason:
+            WLAN._reason = reason
+            WLAN._asked = time.time() if self._settings["reconnects"] else 0.0
+
+
+def _reason_to_fail():
+    try:
+        with open(OFF_FILE) as f:
+            return int(f.read() or STAT_NO_AP_FOUND)
+    except OSError:
+        return 0

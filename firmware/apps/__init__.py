@@ -1,0 +1,1 @@
+"""Small programs to copy and change: `config.json` names the one that runs."""

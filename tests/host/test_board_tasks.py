@@ -1,0 +1,136 @@
+"""What runs on a board beside its node."""
+
+import asyncio
+
+from raft.interpreter import sleep_ms
+from tests.host.board_folder import stand_in
+
+PORTABLE = True
+
+machine = stand_in("machine")
+stand_in("network")
+
+from board import tasks, watchdog, wifi  # noqa: E402
+
+PATIENCE_MS = 10000
+
+
+class Told:
+    """Gathers events."""
+
+    def __init__(self) -> None:
+        self.events: list = []  # type: ignore[type-arg]
+
+    def __call__(self, what, **facts):  # type: ignore[no-untyped-def]
+        self.events.append((what, facts))
+
+
+async def until(condition):  # type: ignore[no-untyped-def]
+    for _ in range(PATIENCE_MS):
+        if condition():
+            return
+        await sleep_ms(1)
+    raise AssertionError("it didn't come")
+
+
+async def while_runs(task, check):  # type: ignore[no-untyped-def]
+    """Run the coroutine `task` until the coroutine `check` has ended."""
+    running = asyncio.create_task(task)
+    try:
+        await check
+    finally:
+        running.cancel()
+
+
+def test_a_task_that_fails_is_told_counted_and_started_again() -> None:
+    told, starts = Told(), []
+    tasks.PAUSE_MS = 1
+
+    async def fail(whom):  # type: ignore[no-untyped-def]
+        starts.append(whom)
+        if len(starts) < 3:
+            raise ValueError(len(starts))
+
+    async def main():  # type: ignore[no-untyped-def]
+        supervised = tasks.Tasks(told)
+        supervised.start("app", fail, "me")
+        await until(lambda: len(starts) == 3)
+        await sleep_ms(5)  # it has returned: that is not a failure
+        return supervised.failures
+
+    assert asyncio.run(main()) == 2
+    assert starts == ["me"] * 3
+    assert told.events == [
+        ("failure", {"task": "app", "error": repr(ValueError(i)), "count": i}) for i in (1, 2)
+    ]
+
+
+class Dog:
+    """In the place of machine.WDT."""
+
+    fed = 0
+
+    def __init__(self, timeout) -> None:  # type: ignore[no-untyped-def]
+        assert timeout == 3000
+
+    def feed(self) -> None:
+        Dog.fed += 1
+
+
+class Node:
+    has_ticked = False
+    dropped = 0
+
+    def __init__(self) -> None:
+        self.endpoint = self
+        self.received = 0
+
+
+def test_the_watchdog_is_fed_only_while_the_nodes_clock_runs() -> None:
+    node = Node()
+    before = machine.WDT
+    machine.WDT, watchdog.FEED_MS = Dog, 1
+
+    async def check():  # type: ignore[no-untyped-def]
+        await sleep_ms(20)
+        assert Dog.fed == 0
+        for fed in (1, 2, 3):
+            node.has_ticked = True
+            await until(lambda: not node.has_ticked)
+            await sleep_ms(20)
+            assert Dog.fed == fed
+
+    try:
+        asyncio.run(while_runs(watchdog.feed(node, 3000), check()))
+    finally:
+        machine.WDT = before
+
+
+class Link:
+    """In the place of a board.wifi.Wifi."""
+
+    facts = {"rssi": -60}
+    is_up = True
+
+
+def test_a_board_that_hears_nobody_says_so_once() -> None:
+    told, node, link = Told(), Node(), Link()
+    wifi.ALONE_MS = 2
+    alone = "alone", {"heard": 0, "of": 4, "rssi": -60}
+
+    async def check():  # type: ignore[no-untyped-def]
+        await until(lambda: told.events)
+        await sleep_ms(20)
+        assert told.events == [alone]
+        # what isn't of the cluster is no company, and without the link there can't be any
+        node.received += 1
+        node.dropped += 1
+        link.is_up = False
+        await sleep_ms(20)
+        assert told.events == [alone]
+        node.received += 1
+        link.is_up = True
+        await until(lambda: len(told.events) == 2)
+        assert told.events == [alone, alone]
+
+    asyncio.run(while_runs(wifi.watch_peers(node, 4, link, told), check()))
