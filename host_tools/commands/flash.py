@@ -8,12 +8,12 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from serial.tools import list_ports
 
-from host_tools import boards, view
+from host_tools import boards, ports, view
 from host_tools.flashing import BAUD, Flashed, FlashError
 from host_tools.flashing import flash as flash_board
 from host_tools.options import NOT_POSSIBLE, Failure, json_option
+from host_tools.ports import PortError
 
 WIPED = (
     "The raft log was erased. If this board was a voter it comes back as a learner, and has a vote "
@@ -69,10 +69,10 @@ def flash(
     promised what it no longer knows: it comes back as a learner, and has a vote again when all
     others have vouched for it. Wipe one board of a cluster at a time.
     """
-    port = port or only_port()
     board = boards.load(board_name) if board_name else None
     console = view.console()
     try:
+        port = port or only_port()
         if as_json:
             done = flash_board(port, firmware, board, wipe, baud, lambda step, share: None)
         elif console.is_terminal:
@@ -80,7 +80,7 @@ def flash(
                 done = flash_board(port, firmware, board, wipe, baud, bar.report)
         else:
             done = flash_board(port, firmware, board, wipe, baud, _Lines().report)
-    except FlashError as e:
+    except (FlashError, PortError) as e:
         raise Failure(str(e), NOT_POSSIBLE) from e
     if as_json:
         click.echo(json.dumps({"port": port, **dataclasses.asdict(done)}))
@@ -89,14 +89,11 @@ def flash(
 
 
 def only_port() -> str:
-    """The port of the only board there is; raises Failure if there is none, or a choice."""
-    # A PC's own serial ports have no USB vendor
-    ports = sorted(port.device for port in list_ports.comports() if port.vid is not None)
-    if not ports:
-        raise Failure("no board was found: plug it in, or name its port with --port", NOT_POSSIBLE)
-    if len(ports) > 1:
-        raise Failure(f"several boards were found: say --port, of {', '.join(ports)}", NOT_POSSIBLE)
-    return ports[0]
+    """The port of the only board there is; raises PortError, or Failure if there is a choice."""
+    names = ports.candidates()
+    if len(names) > 1:
+        raise Failure(f"several boards were found: say --port, of {', '.join(names)}", NOT_POSSIBLE)
+    return names[0]
 
 
 def summary(port: str, done: Flashed) -> str:
