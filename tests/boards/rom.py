@@ -97,13 +97,18 @@ class Refused(Exception):
 
 
 class Flash:
-    """A chip of flash in a file: erasing sets a sector to 0xFF, programming only clears bits."""
+    """A chip of flash in a file: erasing sets a sector to 0xFF, programming only clears bits.
+
+    erased: the number of each sector that was, in order. worn: those in which nothing can be
+    programmed any more.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
             path.write_bytes(b"\xff" * FLASH_BYTES)
         self._path = path
-        self.erased: list[int] = []  # the number of each sector, in order
+        self.erased: list[int] = []
+        self.worn: set[int] = set()
 
     def read(self, at: int, size: int) -> bytes:
         with self._path.open("rb") as f:
@@ -117,6 +122,8 @@ class Flash:
             self.erased.append(sector)
 
     def program(self, at: int, data: bytes) -> None:
+        if at // SECTOR_BYTES in self.worn:
+            return
         old = int.from_bytes(self.read(at, len(data)), "little")
         self._write(at, (old & int.from_bytes(data, "little")).to_bytes(len(data), "little"))
 
@@ -132,7 +139,8 @@ class Rom:
     chip: a key of CHIPS. folder: where its flash lies (`flash.bin`, made if it isn't there), and
     `port`, a link that stays the same when the board is plugged in again.
     silent: it takes what comes and answers nothing, as a board does whose program runs.
-    blocks_left: None, or how many more blocks of data it takes until somebody pulls the cable.
+    pulled: None, or a command, and after how many more of it somebody pulls the cable.
+    ops: each command that was answered.
     """
 
     def __init__(self, chip: str, folder: Path, mac: str = "24:0a:c4:00:00:01") -> None:
@@ -142,8 +150,8 @@ class Rom:
         self.flash = Flash(self.image)
         self.port = folder / "port"
         self.silent = False
-        self.blocks_left: int | None = None
-        self.ops: list[int] = []  # each command that was answered
+        self.pulled: tuple[int, int] | None = None
+        self.ops: list[int] = []
         self._thread: threading.Thread | None = None
         # What is done with a command's data and checksum; gives a value and data
         self._handlers: dict[int, Callable[[bytes, int], tuple[int, bytes]]] = {
@@ -176,8 +184,8 @@ class Rom:
         """Power on, in download mode, at the same port."""
         self.unplug()
         self._reset()
-        self.blocks_left = None
-        self._pulled, self._cable = os.pipe()
+        self.pulled = None
+        self._end_of_cable, self._cable = os.pipe()
         self._line, self._tty = os.openpty()
         os.set_blocking(self._line, False)
         tty.setraw(self._tty)  # and open here as well: a pty whose last user leaves reads as broken
@@ -192,7 +200,7 @@ class Rom:
             os.close(self._cable)  # at whose end the thread wakes up
             self._thread.join()
             self._thread = None
-            os.close(self._pulled)
+            os.close(self._end_of_cable)
 
     def _reset(self) -> None:
         mac = bytes.fromhex(self.mac.replace(":", ""))
@@ -207,14 +215,15 @@ class Rom:
     def _serve(self) -> None:
         received = bytearray()
         try:
-            while self._pulled not in select.select([self._line, self._pulled], [], [])[0]:
+            inputs = [self._line, self._end_of_cable]
+            while self._end_of_cable not in select.select(inputs, [], [])[0]:
                 received += os.read(self._line, 4096)
                 *packets, received = received.split(b"\xc0")
                 for packet in packets:
                     if not self.silent:
                         packet = packet.replace(b"\xdb\xdc", b"\xc0")
                         self._answer(bytes(packet.replace(b"\xdb\xdd", b"\xdb")))
-                    if self.blocks_left == 0:
+                    if self.pulled and self.pulled[1] == 0:
                         return
         finally:
             self.port.unlink(missing_ok=True)
@@ -239,6 +248,8 @@ class Rom:
             self._send(op, error=INVALID)
         else:
             self.ops.append(op)
+            if self.pulled and self.pulled[0] == op:
+                self.pulled = op, self.pulled[1] - 1
             for _ in range(8 if op == SYNC else 1):
                 self._send(op, value, reply)
 
@@ -315,8 +326,6 @@ class Rom:
         self._at += len(block)
         self._next += 1
         self._left -= 1
-        if self.blocks_left is not None:
-            self.blocks_left -= 1
         return 0, b""
 
     def _end(self, data: bytes, checksum: int) -> tuple[int, bytes]:

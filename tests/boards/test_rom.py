@@ -140,7 +140,7 @@ def test_one_that_goes_away_in_the_middle_can_be_written_afterwards(
 ) -> None:
     file = tmp_path / "data"
     file.write_bytes(data(30_000))
-    rom.blocks_left = 10
+    rom.pulled = FLASH_DATA, 10
 
     with hasty(tmp_path):
         cut = esptool(rom.port, "write-flash", hex(AT), file)

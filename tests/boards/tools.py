@@ -18,9 +18,9 @@ def esptool(port: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
 
 @contextmanager
 def hasty(folder: Path) -> Iterator[None]:
-    """Meanwhile esptool tries once, and waits one second for a port that is lost, not seven."""
+    """Meanwhile esptool tries twice to connect, and waits two seconds for a port that is lost."""
     file = folder / "esptool.cfg"
-    file.write_text("[esptool]\nconnect_attempts = 1\n", encoding="utf-8")
+    file.write_text("[esptool]\nconnect_attempts = 2\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ESPTOOL_CFGFILE", str(file))
         yield
