@@ -19,6 +19,7 @@ COMMANDS = {
     "cas": "values",
     "keys": "values",
     "demo": "demo",
+    "monitor": "monitor",
 }
 
 
