@@ -20,6 +20,7 @@ COMMANDS = {
     "keys": "values",
     "demo": "demo",
     "flash": "flash",
+    "monitor": "monitor",
 }
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 import tty
 from collections import deque
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,8 +20,7 @@ from host_tools.demo import Result
 
 QUIT_KEYS = b"qQ"
 DOWN = "down"
-OTHER_LINES = 5  # of the screen: headline, the table's own head, blank lines
-MIN_EVENT_LINES = 5
+MIN_LINES = 5  # below the head, however small the terminal
 STYLES = {
     **dict.fromkeys(("leader", "trusted"), "green"),
     **dict.fromkeys(("precandidate", "candidate", "learner"), "yellow"),
@@ -48,61 +47,105 @@ class Lines:
         return False
 
 
-class Terminal:
-    """A live table above the latest events, until `q` is pressed; a context manager."""
+class Keyboard:
+    """Hears single keys; a context manager, which leaves the terminal as it was."""
 
-    def __init__(self, cluster: Cluster, title: str, console: Console) -> None:
-        self._cluster = cluster
-        self._title = title
-        self._console = console
-        self._start = time.monotonic()
-        self._events: deque[Text] = deque(maxlen=200)
-        self._shown: tuple[dict[int, dict[str, Any]], Result] = ({}, Result())
-        self._quit = False
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._render)
-
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> "Keyboard":
         self._keyboard = sys.stdin.fileno()
         self._cooked = termios.tcgetattr(self._keyboard)
         tty.setcbreak(self._keyboard)  # a key arrives at once, and isn't echoed
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._cooked)
+
+    def pressed(self, wanted: bytes) -> bool:
+        """Whether one of these keys was pressed, or there is no keyboard any more."""
+        found = False
+        while select.select([self._keyboard], [], [], 0)[0]:
+            keys = os.read(self._keyboard, 64)
+            found = found or not keys or any(key in wanted for key in keys)
+            if not keys:
+                break
+        return found
+
+
+class Screenful:
+    """What changes above the latest lines, as much as fits; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._latest: deque[Text] = deque(maxlen=200)
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self._render)
+
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
+        self._live.__exit__(*exc_info)
+
+    def add(self, line: Text) -> None:
+        self._latest.append(line)
+
+    def refresh(self) -> None:
+        self._live.refresh()
+
+    def head(self) -> Group:
+        """What stands above the lines."""
+        raise NotImplementedError
+
+    def _render(self) -> Group:
+        head = self.head()
+        height = self._console.height - len(self._console.render_lines(head)) - 1
+        lines = max(MIN_LINES, height)
+        latest = list(self._latest)[-lines:]
+        return Group(head, *latest, *[Text("")] * (lines - len(latest)))
+
+
+class Terminal(Screenful):
+    """A live table above the latest events, until `q` is pressed."""
+
+    def __init__(self, cluster: Cluster, title: str, console: Console) -> None:
+        self._cluster = cluster
+        self._title = title
+        self._start = time.monotonic()
+        self._shown: tuple[dict[int, dict[str, Any]], Result] = ({}, Result())
+        self._keyboard = Keyboard()
+        self._quit = False
+        super().__init__(console)  # last, for it asks for the head
+
+    def __enter__(self) -> Self:
+        self._keyboard.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exc_info: Any) -> None:
         try:
-            self._live.__exit__(*exc_info)
+            super().__exit__(*exc_info)
         finally:
-            termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._cooked)
+            self._keyboard.__exit__(*exc_info)
 
     def say(self, node: int | None, text: str) -> None:
         style = "bold red" if node is None else STYLES.get(text.split(" ")[0], "")
-        self._events.append(Text(_timed(self._start, node, text), style, no_wrap=True))
-        self._live.refresh()
+        self.add(Text(_timed(self._start, node, text), style, no_wrap=True))
+        self.refresh()
 
     def show(self, statuses: dict[int, dict[str, Any]], result: Result) -> None:
         self._shown = statuses, result
-        self._live.refresh()
+        self.refresh()
 
     def wants_to_quit(self) -> bool:
-        while select.select([self._keyboard], [], [], 0)[0]:
-            keys = os.read(self._keyboard, 64)
-            self._quit = self._quit or not keys or any(key in QUIT_KEYS for key in keys)
-            if not keys:
-                break
+        self._quit = self._keyboard.pressed(QUIT_KEYS) or self._quit
         return self._quit
 
-    def _render(self) -> Group:
+    def head(self) -> Group:
         statuses, result = self._shown
         hint = "ending with this round ..." if self._quit else "q quits"
-        lines = max(MIN_EVENT_LINES, self._console.height - len(self._cluster.nodes) - OTHER_LINES)
-        latest = list(self._events)[-lines:]
         return Group(
             Text(self._title, "bold", end=""),
             Text(f"   {result.writes} writes, failover {result.fail_overs()}   {hint}\n"),
             view.table(self._cluster, statuses, DOWN),
             Text(""),
-            *latest,
-            *[Text("")] * (lines - len(latest)),
         )
 
 

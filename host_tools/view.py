@@ -1,6 +1,7 @@
 """How the state of a cluster looks on a terminal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,18 @@ ROLE_STYLES = {
 UNTOLD = "-"
 MANY_YEARS = 1000
 UNREACHABLE = "unreachable"
+
+
+@dataclass
+class Row:
+    """A board as its serial line shows it. restarts: those seen; facts: the latest of each."""
+
+    port: str
+    node: int | None = None
+    role: str = ""
+    restarts: int = 0
+    is_gone: bool = False  # its port
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def console() -> Console:
@@ -59,6 +72,26 @@ def flash_table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], abs
             made.add_row(str(node), *_flash_cells(wear(statuses[node])))
         else:
             made.add_row(str(node), absent, style="red")
+    return made
+
+
+def glance(rows: Sequence[Row]) -> Table:
+    """One line per board, of what it has said on its serial line."""
+    names = ("node", "role", "term", "leader", "commit", "heap", "RSSI", "restarts", "port")
+    made = _table(*names, left=("role", "port"))
+    for row in rows:
+        facts = [str(row.facts.get(name) or UNTOLD) for name in ("term", "leader", "commit")]
+        heap, rssi = row.facts.get("heap"), row.facts.get("rssi")
+        made.add_row(
+            UNTOLD if row.node is None else str(row.node),
+            row.role or UNTOLD,
+            *facts,
+            size(heap) if heap else UNTOLD,
+            UNTOLD if rssi is None else f"{rssi} dBm",
+            str(row.restarts),
+            row.port,
+            style="red" if row.is_gone else ROLE_STYLES.get(row.role),
+        )
     return made
 
 
