@@ -2,7 +2,8 @@
 
 sync(file): what was written to it has reached the disk. replace_process(argv, keep): become the
 command `argv`, with no open file but the standard ones and the file number `keep`.
-stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
+end_after(ms): SIGALRM ends the process then, whatever it does, unless this is called again; 0:
+never. stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
 write_to_reader(): stdout gives a line as soon as it is whole, to a pipe too, and the process ends
 when nobody reads them any more.
 """
@@ -24,17 +25,24 @@ if sys.implementation.name == "micropython":
     SIGNAL_CHECK_MS = 50
     MAX_FILES = 256
     _SIGSET_BYTES = 128  # as in glibc, and more than elsewhere
-    _SIG_BLOCK = 1 if sys.platform == "darwin" else 0
+    _SIG_BLOCK = 1 if sys.platform == "darwin" else 0  # and the next one unblocks
+    _SIG_IGN = 1
 
     _libc = ffi.open(None)
     _close = _libc.func("i", "close", "i")
     _execv = _libc.func("i", "execv", "sp")
+    _setitimer = _libc.func("i", "setitimer", "iPp")
     _signal = _libc.func("p", "signal", "ip")
     _sigaddset = _libc.func("i", "sigaddset", "pi")
     _sigemptyset = _libc.func("i", "sigemptyset", "p")
     _sigismember = _libc.func("i", "sigismember", "pi")
     _sigpending = _libc.func("i", "sigpending", "p")
     _sigprocmask = _libc.func("i", "sigprocmask", "ipp")
+
+    _signals = bytearray(_SIGSET_BYTES)
+    _sigemptyset(_signals)
+    _sigaddset(_signals, SIGTERM)
+    _sigaddset(_signals, SIGINT)
 
     def sync(file):
         file.flush()  # which is fsync(2): extmod/vfs_posix_file.c
@@ -47,17 +55,30 @@ if sys.implementation.name == "micropython":
         _execv(argv[0], array("L", [uctypes.addressof(a) for a in arguments] + [0]))
         raise OSError("can't run " + argv[0])
 
+    def end_after(ms):
+        # struct itimerval: no interval, and the time in s and us
+        _setitimer(0, array("l", [0, 0, ms // 1000, ms % 1000 * 1000]), None)
+
     def stop_on_signals():
         # MicroPython's own handler of SIGINT jumps out of whatever runs, an allocation maybe
         # (MICROPY_ASYNC_KBD_INTR in ports/unix/unix_mphal.c). Here the signals have to wait.
-        signals = bytearray(_SIGSET_BYTES)
-        _sigemptyset(signals)
-        _sigaddset(signals, SIGTERM)
-        _sigaddset(signals, SIGINT)
-        _sigprocmask(_SIG_BLOCK, signals, None)
-        asyncio.create_task(_stop(signals))  # noqa: RUF006 - the loop keeps it
+        hold_signals()
+        asyncio.create_task(_stop())  # noqa: RUF006 - the loop keeps it
 
-    async def _stop(pending):
+    def hold_signals():
+        """Let SIGINT and SIGTERM wait."""
+        _sigprocmask(_SIG_BLOCK, _signals, None)
+
+    def release_signals():
+        """Let them do what they do, at once if they have waited."""
+        _sigprocmask(_SIG_BLOCK + 1, _signals, None)
+
+    def forget_interrupt():
+        """Drop a SIGINT that waits: to ignore it does that (POSIX, Signal Actions)."""
+        _signal(SIGINT, _signal(SIGINT, _SIG_IGN))
+
+    async def _stop():
+        pending = bytearray(_SIGSET_BYTES)
         while True:
             _sigpending(pending)
             if _sigismember(pending, SIGTERM) or _sigismember(pending, SIGINT):
@@ -76,6 +97,9 @@ else:
     def replace_process(argv, keep):
         # All files but `keep` are opened so that they close by themselves (PEP 446).
         os.execv(argv[0], argv)
+
+    def end_after(ms):
+        signal.setitimer(signal.ITIMER_REAL, ms / 1000)
 
     def stop_on_signals():
         # A shell's background job was told to ignore SIGINT; asyncio then leaves it alone.

@@ -1,0 +1,1 @@
+"""Virtual boards, and what the real tools of this world do with them."""
