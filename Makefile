@@ -34,7 +34,7 @@ lint: $(VENV)/dev  ## check style and types, of the firmware against MicroPython
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@MYPYPATH=$(VENV)/typings $(BIN)/mypy --custom-typeshed-dir $(VENV)/typings \
-	    --cache-dir .mypy_cache/firmware firmware $(wildcard tests/benchmarks/micropython/*.py)
+	    --cache-dir .mypy_cache/firmware firmware $(wildcard tests/*/micropython/*.py)
 
 bench: $(VENV)/dev micropython  ## measure flash, wire, heap, failover; writes build/bench.json
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

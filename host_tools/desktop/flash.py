@@ -17,6 +17,8 @@ _INIT, _DEINIT, _SYNC, _BLOCK_COUNT, _BLOCK_SIZE, _ERASE = 1, 2, 3, 4, 5, 6
 class Flash:
     """The flash of the file at `path` (str): a block device as `esp32.Partition` is one.
 
+    start, size: the part of the file that it is (bytes); all of it if no size is given.
+
     Erasing sets a block to 0xFF, programming clears bits; whatever isn't erased can't be
     programmed, which raises OSError. All is on the disk when a call returns. Raises OSError
     if the file can't be used. slow: whether the process stands still for as long as with a
@@ -24,10 +26,11 @@ class Flash:
     or block under way are new.
     """
 
-    def __init__(self, path, slow=False):
+    def __init__(self, path, slow=False, start=0, size=None):
         self.path = path
         self.slow = slow
-        self.size = os.stat(path)[6]
+        self.start = start
+        self.size = size or os.stat(path)[6]
         if self.size == 0 or self.size % BLOCK_BYTES:
             raise OSError(
                 "%s has %d bytes, and no whole number of blocks of %d: delete it, and the log "
@@ -87,7 +90,7 @@ class Flash:
                 )
 
     def _read(self, at, buf):
-        self._file.seek(at)
+        self._file.seek(self.start + at)
         if self._file.readinto(buf) != len(buf):
             raise OSError("%s has become shorter" % self.path)
 
@@ -111,7 +114,7 @@ class Flash:
         self._put(at, new)
 
     def _put(self, at, buf):
-        self._file.seek(at)
+        self._file.seek(self.start + at)
         if self._file.write(buf) != len(buf):
             raise OSError("%s: the disk is full" % self.path)
 

@@ -26,7 +26,8 @@ if sys.implementation.name == "micropython":
     MAX_FILES = 256
     _SIGSET_BYTES = 128  # as in glibc, and more than elsewhere
     _ITIMER_REAL = 0
-    _SIG_BLOCK = 1 if sys.platform == "darwin" else 0
+    _SIG_BLOCK = 1 if sys.platform == "darwin" else 0  # and the next one unblocks
+    _SIG_IGN = 1
 
     _libc = ffi.open(None)
     _close = _libc.func("i", "close", "i")
@@ -38,6 +39,11 @@ if sys.implementation.name == "micropython":
     _sigismember = _libc.func("i", "sigismember", "pi")
     _sigpending = _libc.func("i", "sigpending", "p")
     _sigprocmask = _libc.func("i", "sigprocmask", "ipp")
+
+    _signals = bytearray(_SIGSET_BYTES)
+    _sigemptyset(_signals)
+    _sigaddset(_signals, SIGTERM)
+    _sigaddset(_signals, SIGINT)
 
     def sync(file):
         file.flush()  # which is fsync(2): extmod/vfs_posix_file.c
@@ -58,14 +64,23 @@ if sys.implementation.name == "micropython":
     def stop_on_signals():
         # MicroPython's own handler of SIGINT jumps out of whatever runs, an allocation maybe
         # (MICROPY_ASYNC_KBD_INTR in ports/unix/unix_mphal.c). Here the signals have to wait.
-        signals = bytearray(_SIGSET_BYTES)
-        _sigemptyset(signals)
-        _sigaddset(signals, SIGTERM)
-        _sigaddset(signals, SIGINT)
-        _sigprocmask(_SIG_BLOCK, signals, None)
-        asyncio.create_task(_stop(signals))  # noqa: RUF006 - the loop keeps it
+        hold_signals()
+        asyncio.create_task(_stop())  # noqa: RUF006 - the loop keeps it
 
-    async def _stop(pending):
+    def hold_signals():
+        """Let SIGINT and SIGTERM wait."""
+        _sigprocmask(_SIG_BLOCK, _signals, None)
+
+    def release_signals():
+        """Let them do what they do, at once if they have waited."""
+        _sigprocmask(_SIG_BLOCK + 1, _signals, None)
+
+    def forget_interrupt():
+        """Drop a SIGINT that waits: to ignore it does that (POSIX, Signal Actions)."""
+        _signal(SIGINT, _signal(SIGINT, _SIG_IGN))
+
+    async def _stop():
+        pending = bytearray(_SIGSET_BYTES)
         while True:
             _sigpending(pending)
             if _sigismember(pending, SIGTERM) or _sigismember(pending, SIGINT):

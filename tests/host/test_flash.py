@@ -113,6 +113,24 @@ def test_nothing_lies_outside() -> None:
         flash.close()
 
 
+def test_a_part_of_the_file_is_a_flash_of_its_own() -> None:
+    with Chip() as path:
+        whole = Flash(path)
+        part = Flash(path, start=BLOCK_BYTES, size=2 * BLOCK_BYTES)
+
+        part.writeblocks(1, b"end", 4093)
+
+        assert part.ioctl(4, 0) == 2
+        assert read(part, 1, 3, 4093) == read(whole, 2, 3, 4093) == b"end"
+        raises(OSError, part.writeblocks, 2, b"x", 0)
+        whole.writeblocks(0, b"a" * (BLOCKS * BLOCK_BYTES))
+        part.ioctl(6, 0)
+        assert read(whole, 1) == b"\xff" * BLOCK_BYTES
+        assert read(whole, 0) == read(whole, 2) == b"a" * BLOCK_BYTES
+        whole.close()
+        part.close()
+
+
 def test_a_file_of_another_size_is_refused() -> None:
     for contents in (b"", b"\xff" * 4095):
         with Chip(contents) as path:

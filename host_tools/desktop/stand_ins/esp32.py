@@ -14,34 +14,44 @@ MAX_NAME = 15  # characters of a namespace or a key
 
 _NOT_FOUND = -0x1102
 
+table = None  # the partitions (list) of a chip that has a table of them, as a virtual board's
+
 
 class Partition(Flash):
-    """The one data partition of a desk, in the file `raft.flash` of the working directory.
+    """A partition of flash; on a desk there is one, the file `raft.flash`.
 
-    It is slow if `config.json` there says so: `"desk": {"slow_flash": true}`.
+    It is slow if `config.json` says so: `"desk": {"slow_flash": true}`. kind: (type, subtype).
+    The rest is as in `Flash`.
     """
 
     TYPE_APP = 0
     TYPE_DATA = 1
 
-    def __init__(self, label):
-        super().__init__(FLASH_FILE, slow=_slow_flash())
+    def __init__(self, label, kind=(TYPE_DATA, 0x40), path=FLASH_FILE, start=0, size=None):
+        super().__init__(path, _slow_flash(), start, size)
         self.label = label
+        self.kind = kind
 
     @classmethod
     def find(cls, type=TYPE_APP, subtype=0xFF, label=None, block_size=BLOCK_BYTES):
-        """The partitions of that kind: a list with the one there is, or an empty one."""
-        if type != cls.TYPE_DATA or label not in (None, LABEL):
-            return []
-        return [cls(LABEL)]
+        """The partitions of that kind (list), of any subtype if it is 0xFF."""
+        if table is None:
+            return [cls(LABEL)] if type == cls.TYPE_DATA and label in (None, LABEL) else []
+        return [
+            found
+            for found in table
+            if found.kind[0] == type
+            and subtype in (0xFF, found.kind[1])
+            and label in (None, found.label)
+        ]
 
     def info(self):
         """(type, subtype, offset, bytes, label, encrypted)"""
-        return (self.TYPE_DATA, 0x40, 0, self.size, self.label, False)
+        return self.kind + (self.start, self.size, self.label, False)
 
 
 class NVS:
-    """Numbers under names, in `namespace` of the file `nvs.json` of the working directory.
+    """Numbers under names, in `namespace` of what `storage` holds.
 
     Changes are kept once `commit` has returned, all or none, and until then only this object
     knows of them. A name of more than 15 characters raises ValueError.
@@ -74,16 +84,32 @@ class NVS:
         stored = _stored()
         values = self._values(stored)
         stored[self._namespace] = {key: values[key] for key in values if values[key] is not None}
-        with open(NVS_FILE + ".new", "w") as f:
-            f.write(json.dumps(stored) + "\n")
-            sync(f)
-        os.rename(NVS_FILE + ".new", NVS_FILE)
+        storage.save(json.dumps(stored) + "\n")
         self._changes = {}
 
     def _values(self, stored):
         values = dict(stored.get(self._namespace, {}))
         values.update(self._changes)
         return values
+
+
+class _File:
+    """Where the NVS of a desk is: in the file `nvs.json` of the working directory."""
+
+    def load(self):
+        """The text that was saved. Raises OSError if there is none."""
+        with open(NVS_FILE) as f:
+            return f.read()
+
+    def save(self, text):
+        """Keep it instead of what was there; durable on return. Raises OSError."""
+        with open(NVS_FILE + ".new", "w") as f:
+            f.write(text)
+            sync(f)
+        os.rename(NVS_FILE + ".new", NVS_FILE)
+
+
+storage = _File()
 
 
 def _slow_flash():
@@ -101,10 +127,9 @@ def _checked(name):
 
 
 def _stored():
-    """{namespace: {key: value}} of the file; as on a board, a broken one counts as empty."""
+    """{namespace: {key: value}} of what was saved; as on a board, what is broken is empty."""
     try:
-        with open(NVS_FILE) as f:
-            text = f.read()
+        text = storage.load()
         stored = json.loads(text)
     except (OSError, ValueError):
         return {}

@@ -50,9 +50,15 @@ class RTC:
 
 
 class WDT:
-    """The watchdog: kills the process `timeout` (ms) after it was fed last."""
+    """The watchdog: kills the process `timeout` (ms) after it was fed last.
+
+    As on an ESP32 it is never off again, outlives Ctrl-C and a soft reset, and takes a new
+    timeout (ports/esp32/machine_wdt.c).
+    """
 
     def __init__(self, id=0, timeout=5000):
+        if id != 0 or timeout <= 0:
+            raise ValueError("the watchdog is number 0, and its timeout is in ms")
         self._timeout_ms = timeout
         self.feed()
 

@@ -1,0 +1,305 @@
+"""A board from its reset on, as far as software can tell; runs under MicroPython's unix port.
+
+    <interpreter> /.../power_on.py FLASH 0 <interpreter>
+
+FLASH: the file that is the flash chip, with a partition table at 0x8000. `/` is littlefs in its
+partition `vfs`; the host's files are out of reach. stdin and stdout are the serial line, without
+the cooking of line ends, and a SIGINT comes with each Ctrl-C: tests/boards/board.py has the other
+end. The 0 and the command of this interpreter are for `machine.reset()`, as in
+host_tools/desktop/run.py.
+
+What follows was read in MicroPython's ports/esp32 (main.c, modules/_boot.py, inisetup.py) and
+shared/runtime/pyexec.c.
+"""
+
+import asyncio
+import io
+import os
+import struct
+import sys
+
+import vfs
+
+PROJECT = __file__[: __file__.rindex("/tests/")]
+STAND_INS = PROJECT + "/host_tools/desktop/stand_ins"
+sys.path[:] = [PROJECT, ".frozen"]
+
+from host_tools.desktop import system  # noqa: E402
+from host_tools.desktop.stand_ins import esp32, machine  # noqa: E402
+from host_tools.desktop.stand_ins.esp32 import Partition  # noqa: E402
+
+OWN = 'File "' + __file__
+TABLE_AT = 0x8000
+TABLE_BYTES = 0xC00
+ENTRY = "<2sBBII16sI"  # magic, type, subtype, offset, bytes, label, flags
+ENTRY_BYTES = 32
+MAGIC = b"\xaa\x50"
+FILES = (Partition.TYPE_DATA, 0x82)  # the type and subtype of `vfs`
+
+CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
+RAW_BANNER = "raw REPL; CTRL-B to exit\n>"
+BANNER = (
+    "MicroPython v%d.%d.%d; virtual board with ESP32\n" % sys.implementation.version[:3]
+    + 'Type "help()" for more information.\n'
+)
+PASTE_WINDOW = 128  # bytes that may be sent before the board has asked for more
+BOOT = "# This file is executed on every boot (including wake-boot from deepsleep)\n"
+
+# How this start came about, kept over a reset in the environment
+REASON = "BOARD_RESET"
+SOFTWARE = "rst:0xc (SW_CPU_RESET)"
+SOFT, SOFT_RAW = "soft", "soft, into the raw REPL"
+
+
+class Nvs:
+    """The partition `nvs`: its text instead of the format of ESP-IDF."""
+
+    def __init__(self, partition):
+        self._partition = partition
+
+    def load(self):
+        buf = bytearray(self._partition.size)
+        self._partition.readblocks(0, buf)
+        return str(bytes(buf).rstrip(b"\xff"), "utf-8")
+
+    def save(self, text):
+        self._partition.writeblocks(0, bytes(text, "utf-8"))
+
+
+def read_table(path):
+    """The partitions of the chip (list), `vfs` among them though the table may not have it."""
+    found = []
+    end = 0
+    with open(path, "rb") as f:
+        f.seek(TABLE_AT)
+        table = f.read(TABLE_BYTES)
+    for at in range(0, TABLE_BYTES, ENTRY_BYTES):
+        magic, type, subtype, start, size, label, _ = struct.unpack_from(ENTRY, table, at)
+        if magic != MAGIC:
+            break
+        found.append(
+            Partition(str(label.rstrip(b"\0"), "ascii"), (type, subtype), path, start, size)
+        )
+        end = max(end, start + size)
+    if found and not any(partition.label == "vfs" for partition in found):
+        # As MicroPython 1.26 does: what lies behind the last one
+        found.append(Partition("vfs", FILES, path, end, os.stat(path)[6] - end))
+    return found
+
+
+def named(label):
+    return Partition.find(Partition.TYPE_DATA, label=label)[0]
+
+
+def mount():
+    """Exchange the host's files for those of the board."""
+    for name in os.listdir(STAND_INS):
+        if name.endswith(".py"):
+            path = "host_tools.desktop.stand_ins." + name[:-3]
+            sys.modules[name[:-3]] = __import__(path, None, None, ("",))
+    esp32.table = read_table(sys.argv[1])
+    if not esp32.table:
+        print("E (48) flash_parts: partition 0 invalid magic number 0xffff")
+        print("E (53) boot: Failed to verify partition table")
+        sys.stdin.read()  # there is nothing to run: until the power goes
+        sys.exit()
+    esp32.storage = Nvs(named("nvs"))  # type: ignore[assignment]
+    flash = named("vfs")
+    vfs.umount("/")
+    try:
+        vfs.mount(vfs.VfsLfs2(flash), "/")
+    except OSError:
+        vfs.VfsLfs2.mkfs(flash)
+        vfs.mount(vfs.VfsLfs2(flash), "/")
+        with open("boot.py", "w") as f:
+            f.write(BOOT)
+    os.chdir("/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def run_asyncio(coro):
+    """In place of `asyncio.run`: Ctrl-C ends it between two steps of its tasks."""
+    system.stop_on_signals()
+    try:
+        return plain_run(coro)
+    finally:
+        system.forget_interrupt()
+        system.release_signals()
+
+
+def run_file(name):
+    """Whether it ended without an exception; also if there is none."""
+    try:
+        with open(name, "rb") as f:
+            code = f.read()
+    except OSError:
+        return True
+    error = run(code, name)
+    if error:
+        tell(error)
+    return error is None
+
+
+def run(code, name="<stdin>", kind="exec"):
+    """Run it until Ctrl-C; what it raised, if anything."""
+    try:
+        try:
+            code = compile(str(code, "utf-8"), name, kind)
+            system.release_signals()
+            exec(code, variables)
+        finally:
+            system.hold_signals()
+    except SystemExit:
+        soft_reset(SOFT)
+    except BaseException as e:
+        return e
+
+
+def tell(error):
+    """Its traceback, without the part that a board has not."""
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    write("".join(line + "\n" for line in text.getvalue().split("\n")[:-1] if OWN not in line))
+
+
+def read():
+    c = sys.stdin.buffer.read(1)
+    if not c:
+        sys.exit()  # the other end of the line is gone
+    if c == CTRL_C:
+        system.forget_interrupt()
+    return c
+
+
+def write(text):
+    sys.stdout.write(text)
+
+
+def repl(is_raw):
+    while True:
+        raw_repl() if is_raw else friendly_repl()
+        is_raw = not is_raw
+
+
+def raw_repl():
+    write(RAW_BANNER)
+    line = bytearray()
+    while True:
+        c = read()
+        if c == CTRL_A and line[:1] == CTRL_E:
+            paste(line[1:])
+            line = bytearray()
+            write(">")
+        elif c == CTRL_A:
+            line = bytearray()
+            write(RAW_BANNER)
+        elif c == CTRL_B:
+            write("\n")
+            return
+        elif c == CTRL_C:
+            line = bytearray()
+        elif c != CTRL_D:
+            line += c
+        else:
+            write("OK")
+            if not line:
+                write("\n")
+                soft_reset(SOFT_RAW)
+            run_raw(line)
+            line = bytearray()
+            write(">")
+
+
+def paste(mode):
+    """Raw paste: code at the pace of the board (docs/reference/repl.rst of MicroPython)."""
+    if mode != b"A":
+        write("R\0")
+        return
+    sys.stdout.buffer.write(b"R\1" + struct.pack("<H", PASTE_WINDOW))
+    line = bytearray()
+    c = read()
+    while c != CTRL_D:
+        if c == CTRL_C:
+            return
+        line += c
+        if len(line) % PASTE_WINDOW == 0:
+            write("\1")
+        c = read()
+    write("\4")
+    run_raw(line)
+
+
+def run_raw(code):
+    error = run(code)
+    write("\4")
+    if error:
+        tell(error)
+    write("\4")
+
+
+def friendly_repl():
+    write(BANNER + ">>> ")
+    line = b""
+    while True:
+        c = read()
+        if c == CTRL_A:
+            return
+        if c == CTRL_B:
+            write("\n" + BANNER + ">>> ")
+            line = b""
+        elif c == CTRL_C:
+            write("\n>>> ")
+            line = b""
+        elif c == CTRL_D and not line:
+            write("\n")
+            soft_reset(SOFT)
+        elif c == b"\r":
+            write("\n")
+            error = run(line, kind="single") if line else None
+            if error:
+                tell(error)
+            write(">>> ")
+            line = b""
+        else:
+            line += c
+            sys.stdout.buffer.write(c)
+
+
+def soft_reset(reason):
+    """A new interpreter; the watchdog, if one was started, goes on."""
+    write("MPY: soft reboot\n")
+    os.putenv(REASON, reason)
+    start_anew()
+
+
+def reset():
+    """In place of `machine.reset`."""
+    system.hold_signals()
+    system.kill_after(0)
+    start_anew()
+
+
+def start_anew():
+    flash, lock, interpreter = sys.argv[1], sys.argv[2], sys.argv[3:]
+    system.replace_process(interpreter + [sys.argv[0], flash, lock] + interpreter, int(lock))
+
+
+variables = {"__name__": "__main__"}
+plain_run = asyncio.run
+
+
+def main():
+    asyncio.run = run_asyncio  # type: ignore[assignment]
+    machine.reset = reset
+    reason = os.getenv(REASON)
+    os.putenv(REASON, SOFTWARE)
+    if reason not in (SOFT, SOFT_RAW):
+        print("ets Jul 29 2019 12:21:46\n\n%s,boot:0x13 (SPI_FAST_FLASH_BOOT)" % reason)
+    mount()
+    is_raw = reason == SOFT_RAW
+    if run_file("boot.py") and not is_raw:
+        run_file("main.py")
+    repl(is_raw)
+
+
+main()
