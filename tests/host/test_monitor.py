@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import re
-import select
 import signal
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from host_tools.firmware import FIRMWARE
 from host_tools.monitor import Filter, Glance, JsonLines, Lines, Logs, Watcher
 from host_tools.processes import Processes
 from host_tools.serial_lines import MAX_LINE, QUIET_S, Board, Item
+from tests.host.terminals import Shown, open_terminal
 
 PATIENCE_S = 30
 STEP = 256  # bytes that a board prints at a time
@@ -512,8 +511,7 @@ def test_logs_are_written_while_it_runs_and_sigterm_ends_it(
 def test_on_a_terminal_the_cluster_stands_above_the_lines_and_a_key_leaves(
     boards: list[PtyBoard],
 ) -> None:
-    terminal, device = os.openpty()
-    termios.tcsetwinsize(device, (24, 100))
+    terminal, device = open_terminal()
     before = termios.tcgetattr(device)
     names = [str(board.path) for board in boards]
     env = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": ""}
@@ -531,23 +529,6 @@ def test_on_a_terminal_the_cluster_stands_above_the_lines_and_a_key_leaves(
     shown.until("\x1b[?25h")  # the cursor is back
     os.close(terminal)
     os.close(device)
-
-
-class Shown:
-    """What a terminal has got so far."""
-
-    def __init__(self, terminal: int) -> None:
-        self.text = ""
-        self._terminal = terminal
-
-    def until(self, *wanted: str) -> None:
-        end = time.monotonic() + PATIENCE_S
-        plain = ""
-        while not all(one in plain or one in self.text for one in wanted):
-            assert time.monotonic() < end, plain
-            if select.select([self._terminal], [], [], 0.1)[0]:
-                self.text += os.read(self._terminal, 65536).decode(errors="replace")
-            plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)
 
 
 # How much it holds
