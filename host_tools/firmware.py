@@ -11,11 +11,13 @@ sys.path.insert(0, str(FIRMWARE))
 
 from raft import kv, messages, requests, sessions  # noqa: E402
 from raft.compaction import Compaction, sectors_needed  # noqa: E402
+from raft.core import ROLES  # noqa: E402
 from raft.log import Log  # noqa: E402
 from raft.store import Store  # noqa: E402
 
 __all__ = [
     "FIRMWARE",
+    "ROLES",
     "Compaction",
     "Log",
     "Store",

@@ -18,6 +18,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from host_tools import ports, view
+from host_tools.firmware import ROLES
 from host_tools.screens import STYLES, Screenful
 from host_tools.serial_lines import Board, Item
 
@@ -28,7 +29,6 @@ MAX_NAME = 12
 OWN = "--"  # in the place of a board's time: said by the monitor itself
 NODE_STYLES = ("cyan", "magenta", "blue", "yellow", "green", "bright_red")
 KIND_STYLES = {"traceback": "red", "reset": "yellow", "port": "bold red"}
-ROLES = ("follower", "precandidate", "candidate", "leader")
 
 
 class Watcher:
@@ -197,10 +197,10 @@ class Terminal(Screenful):
     """The cluster at a glance, and below it the stream."""
 
     def __init__(self, names: Iterable[str], glance: Glance, console: Console) -> None:
+        super().__init__(console)
         self._width = max(len(short(name)) for name in names)
         self._glance = glance
         self._refreshed = 0.0
-        super().__init__(console)  # last, for it asks for the head
 
     def show(self, items: list[Item]) -> None:
         for item in items:

@@ -7,6 +7,7 @@ import termios
 import threading
 import time
 import tty
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Self
 
@@ -70,15 +71,16 @@ class Keyboard:
         return found
 
 
-class Screenful:
+class Screenful(ABC):
     """What changes above the latest lines, as much as fits; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._latest: deque[Text] = deque(maxlen=200)
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._render)
 
     def __enter__(self) -> Self:
+        # Only here, for it asks for the head
+        self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._render)
         self._live.__enter__()
         return self
 
@@ -91,9 +93,9 @@ class Screenful:
     def refresh(self) -> None:
         self._live.refresh()
 
+    @abstractmethod
     def head(self) -> Group:
         """What stands above the lines."""
-        raise NotImplementedError
 
     def _render(self) -> Group:
         head = self.head()
@@ -107,13 +109,13 @@ class Terminal(Screenful):
     """A live table above the latest events, until `q` is pressed."""
 
     def __init__(self, cluster: Cluster, title: str, console: Console) -> None:
+        super().__init__(console)
         self._cluster = cluster
         self._title = title
         self._start = time.monotonic()
         self._shown: tuple[dict[int, dict[str, Any]], Result] = ({}, Result())
         self._keyboard = Keyboard()
         self._quit = False
-        super().__init__(console)  # last, for it asks for the head
 
     def __enter__(self) -> Self:
         self._keyboard.__enter__()

@@ -4,6 +4,8 @@ from raft import requests, sessions
 from raft.core import LEADER
 from raft.messages import COMMAND
 from raft.node import Node
+from raft.sector import SECTOR_BYTES
+from raft.store import PAGE_BYTES
 
 KEYS = 100
 STATE_KB = 16
@@ -13,6 +15,45 @@ SECTORS = 64  # a partition of 256 KB
 def put(session: int, number: int) -> bytes:
     """A put of 64 bytes, key and value, as the log carries it."""
     return sessions.command(session, number, requests.put(b"key-%04d" % (number % KEYS), b"v" * 56))
+
+
+class Chip:
+    """A partition that takes as much of the heap when it is full as when it is empty.
+
+    read, bytes, pages: read, programmed; erased: of each sector, how often; all since `begin`.
+    """
+
+    def __init__(self) -> None:
+        self._data = memoryview(bytearray(SECTORS * SECTOR_BYTES))
+        self._blank = b"\xff" * SECTOR_BYTES
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.read = self.bytes = self.pages = 0
+        self.erased = [0] * SECTORS
+
+    def readblocks(self, block: int, buf: bytearray | memoryview, offset: int = 0) -> None:
+        start = block * SECTOR_BYTES + offset
+        buf[:] = self._data[start : start + len(buf)]
+        self.read += len(buf)
+
+    def writeblocks(self, block: int, buf: bytes | memoryview, offset: int = 0) -> None:
+        start = block * SECTOR_BYTES + offset
+        self._data[start : start + len(buf)] = buf
+        self.pages += (offset + len(buf) - 1) // PAGE_BYTES - offset // PAGE_BYTES + 1
+        self.bytes += len(buf)
+
+    def ioctl(self, op: int, arg: int) -> int:
+        if op == 4:
+            return SECTORS
+        if op == 5:
+            return SECTOR_BYTES
+        if op == 6:
+            start = arg * SECTOR_BYTES
+            self._data[start : start + SECTOR_BYTES] = self._blank
+            self.erased[arg] += 1
+        return 0
 
 
 class Wire:

@@ -63,11 +63,11 @@ class Compaction:
         must have its place: a byte for two of the snapshot, see PACE_BYTES.
         """
         store = self._store
-        begin = store.sectors - RESERVE - self._sectors - self._sectors // 2 - 1
-        if not self._is_moving():
-            share, of = FULL_SHARE
-            begin = min(begin, store.sectors * share // of)
-        return store.used_sectors() >= begin
+        used = store.used_sectors()
+        if used >= store.sectors - RESERVE - self._sectors - self._sectors // 2 - 1:
+            return True
+        share, of = FULL_SHARE
+        return used >= store.sectors * share // of and not self._is_moving()
 
     def _is_moving(self):
         """Whether a snapshot is under way to or from this node: a new one would be in its way."""

@@ -156,6 +156,11 @@ class Core:
         self._reads = []  # leader: [token, index, round], round 0: not sent yet
         self._draw_timeout()
 
+    @property
+    def role_name(self):
+        """Its role, as people are told it: one of ROLES, or "learner" for a node in doubt."""
+        return "learner" if self.doubt else ROLES[self.role]
+
     # What the driver calls
 
     def pass_time(self, elapsed_ms):

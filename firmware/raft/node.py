@@ -288,7 +288,7 @@ class Node:
     def _report(self):
         core = self.core
         self.events(
-            "stat", role=ROLES[core.role], term=core.term, leader=core.leader,
+            "stat", role=core.role_name, term=core.term, leader=core.leader,
             commit=core.commit, applied=self.applied, last=core.log.last,
             heap=interpreter.free_heap() or 0, **self.facts,
         )  # fmt: skip

@@ -1,7 +1,6 @@
 """What a node knows of itself. Loaded when somebody asks: a board may do without it."""
 
 from raft import interpreter
-from raft.core import ROLES
 from raft.progress import STATES
 
 
@@ -11,7 +10,7 @@ def status(node):
     return {
         "node": node.id,
         "cluster": node.cluster,
-        "role": "learner" if core.doubt else ROLES[core.role],
+        "role": core.role_name,
         "term": core.term,
         "leader": core.leader,
         "commit": core.commit,

@@ -123,6 +123,11 @@ def _codec(node: int) -> Codec:
     return _codecs[node]
 
 
+def offsets(sent: list[Message], dst: int = 3) -> list[int]:
+    """Where the pieces begin that were sent to a node."""
+    return [m.offset for m in sent if m.kind == SNAPSHOT and m.dst == dst]
+
+
 class Member:
     """One node of a cluster with the given voters.
 

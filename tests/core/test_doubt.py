@@ -504,6 +504,21 @@ def test_a_node_that_is_trusted_has_voted_for_its_leader() -> None:
     assert reply.index == 0
 
 
+def lose_a_later_vote(group: Group, lost: Member) -> None:
+    """A node that is trusted again elects node 2 without node 1, commits with it, and loses that.
+
+    Then only node 1, the old leader, reaches it.
+    """
+    assert lost.core.doubt == 0
+    group.elect(2)
+    group.propose(2, b"d")
+    group.deliver_all()
+    assert lost.core.vote == 2
+    damage(group, 3, terms=1)
+    group.cut = {(1, 2), (2, 1), (2, 3), (3, 2)}
+    assert group.members[1].core.role == LEADER
+
+
 def test_trust_of_before_another_damage_is_not_believed() -> None:
     """It has voted in between, and the datagram comes a second time."""
     group = settled_group()
@@ -511,18 +526,8 @@ def test_trust_of_before_another_damage_is_not_believed() -> None:
     until_trust(group)
     late = group.wire[0]
     group.deliver_all()
-    assert lost.core.doubt == 0
-    # the others elect node 2 and commit an entry without node 1
     group.isolate(1)
-    group.elect(2)
-    group.propose(2, b"d")
-    group.deliver_all()
-    assert lost.core.vote == 2
-
-    # it loses that, and only the old leader reaches it
-    damage(group, 3, terms=1)
-    group.cut = {(1, 2), (2, 1), (2, 3), (3, 2)}
-    assert group.members[1].core.role == LEADER
+    lose_a_later_vote(group, lost)
     for _ in range(4):
         group.wire.append(late)
         group.beat(1)
@@ -540,15 +545,7 @@ def test_a_node_that_is_damaged_again_is_not_vouched_for_by_answers_of_before() 
     group.deliver()
     group.isolate(1)  # it never hears that it has arrived
     group.deliver_all()
-    assert lost.core.doubt == 0
-    group.elect(2)
-    group.propose(2, b"d")
-    group.deliver_all()
-    assert lost.core.vote == 2
-
-    damage(group, 3, terms=1)
-    group.cut = {(1, 2), (2, 1), (2, 3), (3, 2)}
-    assert group.members[1].core.role == LEADER
+    lose_a_later_vote(group, lost)
     for _ in range(3):
         group.beat(1)
 

@@ -4,41 +4,12 @@ import gc
 import json
 
 from raft.store import Store
-from tests.solo import SECTORS, Solo
+from tests.solo import Chip, Solo
 from tests.turns import clock, turn_us
 
-SECTOR_BYTES = 4096
 AGES = (10_000, 100_000)  # commands
 RECOVERIES = 10
 SNAPSHOTS = 100
-
-
-class Chip:
-    """A partition that takes as much of the heap when it is full as when it is empty."""
-
-    def __init__(self):
-        self.data = bytearray(SECTORS * SECTOR_BYTES)
-        self.view = memoryview(self.data)
-        self.blank = b"\xff" * SECTOR_BYTES
-        self.reads = 0  # bytes
-
-    def readblocks(self, block, buf, offset=0):
-        start = block * SECTOR_BYTES + offset
-        buf[:] = self.view[start : start + len(buf)]
-        self.reads += len(buf)
-
-    def writeblocks(self, block, buf, offset=0):
-        start = block * SECTOR_BYTES + offset
-        self.data[start : start + len(buf)] = buf
-
-    def ioctl(self, op, arg):
-        if op == 4:
-            return SECTORS
-        if op == 5:
-            return SECTOR_BYTES
-        if op == 6:
-            self.writeblocks(arg, self.blank)
-        return 0
 
 
 def heap():
@@ -61,14 +32,14 @@ while solo.node.store.snapshot.index == before:
 while solo.node.compaction._chunks is None:
     solo.command()
 used = solo.node.store.used_sectors()
-chip.reads = 0
+chip.read = 0
 start = clock()
 for _ in range(RECOVERIES):
     Store(chip, 1)
 taken = (clock() - start) / RECOVERIES
 figures["recovery.micropython_ms"] = taken * 1e3
 figures["recovery.loops"] = taken * 1e6 / turn_us()
-figures["recovery.bytes_read"] = chip.reads / RECOVERIES
+figures["recovery.bytes_read"] = chip.read / RECOVERIES
 figures["recovery.sectors"] = used
 
 # What a snapshot takes of the node's time: written slice by slice, and read back

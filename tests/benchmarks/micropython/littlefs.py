@@ -7,45 +7,13 @@ import json
 
 import vfs
 
-from tests.solo import SECTORS, put
+from tests.solo import Chip, put
 
 COMMANDS = 1600
-SECTOR_BYTES = 4096
-PAGE_BYTES = 256
-
-
-class CountingFlash:
-    def __init__(self):
-        self.data = bytearray(SECTORS * SECTOR_BYTES)
-        self.begin()
-
-    def begin(self):
-        """Count from now on."""
-        self.pages = self.bytes = 0
-        self.erased = [0] * SECTORS
-
-    def readblocks(self, block, buf, offset=0):
-        start = block * SECTOR_BYTES + offset
-        buf[:] = memoryview(self.data)[start : start + len(buf)]
-
-    def writeblocks(self, block, buf, offset=0):
-        start = block * SECTOR_BYTES + offset
-        self.data[start : start + len(buf)] = buf
-        self.pages += (offset + len(buf) - 1) // PAGE_BYTES - offset // PAGE_BYTES + 1
-        self.bytes += len(buf)
-
-    def ioctl(self, op, arg):
-        if op == 4:
-            return SECTORS
-        if op == 5:
-            return SECTOR_BYTES
-        if op == 6:
-            self.erased[arg] += 1
-        return 0
 
 
 def measure(batch):
-    flash = CountingFlash()
+    flash = Chip()
     vfs.VfsLfs2.mkfs(flash)  # type: ignore[arg-type]
     vfs.mount(vfs.VfsLfs2(flash), "/flash")  # type: ignore[arg-type]
     flash.begin()
