@@ -108,6 +108,8 @@ def test_a_wiped_node_has_no_vote_until_all_others_vouch_for_it(
         assert not cluster.events(ONE, "leader")
         assert not cluster.events(STRANGER, "precandidate", "trusted")
         cluster.client.timeout = PATIENCE_S
+        cluster.until(lambda: cluster.events(STRANGER, "stat"))
+        assert {e.facts["role"] for e in cluster.events(STRANGER, "stat")} == {"learner"}
 
         # until the third one is there, and with it all that was ever committed
         cluster.processes.start(OTHER)
