@@ -30,7 +30,12 @@ async def start(settings, events, lives):
     tasks = Tasks(events)
     tasks.start("lives", lives.run)
     # What a board hasn't got, it doesn't load.
-    wifi = glance = None
+    wifi = glance = console = None
+    if board:
+        from board.console import Console
+
+        console = Console(events, settings.get("deployed", ""))
+        tasks.start("console", console.run)
     if "wifi" in settings:
         from board.wifi import Wifi, watch_peers
 
@@ -49,6 +54,8 @@ async def start(settings, events, lives):
     others = len(settings["nodes"]) - 1
     if glance:
         glance.node = node
+    if console:
+        console.node = node
     if wifi:
         node.facts = wifi.facts
     if wifi and others:

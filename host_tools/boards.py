@@ -116,6 +116,11 @@ def names(folder: Path = BOARDS) -> list[str]:
     return sorted(file.parent.name for file in folder.glob(f"*/{BOARD_FILE}"))
 
 
+def with_chip(chip: str) -> list[Board]:
+    """All that have it. Raises BoardFileError."""
+    return [board for board in map(load, names()) if board.chip == chip]
+
+
 def load(name: str, folder: Path = BOARDS) -> Board:
     """The board of that name. Raises BoardFileError."""
     file = folder / name / BOARD_FILE

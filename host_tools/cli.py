@@ -19,8 +19,12 @@ COMMANDS = {
     "cas": "values",
     "keys": "values",
     "demo": "demo",
+    "boards": "boards",
     "flash": "flash",
+    "deploy": "up",
+    "up": "up",
     "monitor": "monitor",
+    "repl": "repl",
 }
 
 

@@ -3,15 +3,19 @@
 # mypy: allow-untyped-calls
 
 import os
+import re
 import socket
 from bisect import bisect_right
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from host_tools import settings
-from host_tools.firmware import kv, sectors_needed, sessions
+from host_tools.firmware import FIRMWARE, kv, sectors_needed, sessions
 from host_tools.settings import FileError, Table
 
 DEFAULT_FILE = "cluster.toml"
@@ -26,31 +30,40 @@ STATE_KB = 256
 BLOCK_KB = 4
 MAX_KB = 1 << 20
 LOOPBACK = "127.0.0.1"
+APPS = FIRMWARE / "apps"
+
+MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 HEADER = """\
-# A Raft cluster. `raftctl` reads this file; `raftctl node --id 1` runs one of its nodes here.
+# A Raft cluster. `raftctl` reads this file; {how}
 
 [cluster]
 name = "{name}"
 heartbeat_ms = {heartbeat_ms}
 # A node that hears no leader for a random time between these two stands for election.
 election_ms = [{election_ms[0]}, {election_ms[1]}]
-
+"""
+DESK = """
 # Nodes on this machine only: the size of a new node's flash log, and of its keys and values.
 # With `slow_flash = true`, flash takes its time as a board's does, and a kill is a power cut.
 [desk]
 flash_kb = {flash_kb}
 state_kb = {state_kb}{slow_flash}
-
+"""
+APP = """
+# What runs on every board beside its node: a file in firmware/apps/, and its settings.
+# [app]
+# name = "leader_led"
+# pin = 4
+"""
+NODES = """
 # One of these per node: the id is from 1 to 254; nodes talk to each other at `port`, and
 # clients to them at `client_port`, both by UDP.
 """
-NODE = """
-[[node]]
-id = {id}
-host = "{host}"
-port = {port}
-client_port = {client_port}
+BOARD_NODES = """\
+# A board is known by its MAC, wherever it is plugged in; `board` is its folder in boards/. An
+# empty `host` is filled in by `raftctl up` with the address that your router gives the board: see
+# to it that it always gives the same.
 """
 
 
@@ -60,17 +73,26 @@ class ClusterFileError(FileError):
 
 @dataclass(frozen=True)
 class Member:
-    """Where a node is: `port` for other nodes, `client_port` for clients."""
+    """Where a node is: `port` for other nodes, `client_port` for clients.
+
+    host: empty as long as the address of a board isn't known. mac, board: which board it is
+    (lower case, with colons), and of which kind (a folder in boards/); empty on a desk.
+    """
 
     id: int
     host: str
     port: int
     client_port: int
+    mac: str = ""
+    board: str = ""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """path: of its file. The sizes (KB) and `slow_flash` are those of nodes on a desk."""
+    """path: of its file. app: what runs beside the node on each board, and its settings.
+
+    The sizes (KB) and `slow_flash` are those of nodes on a desk.
+    """
 
     path: Path
     name: str
@@ -80,14 +102,19 @@ class Cluster:
     flash_kb: int = FLASH_KB
     state_kb: int = STATE_KB
     slow_flash: bool = False
+    app: dict[str, Any] = field(default_factory=dict)
 
     @property
     def majority(self) -> int:
         return len(self.nodes) // 2 + 1
 
+    @property
+    def has_boards(self) -> bool:
+        return any(member.mac for member in self.nodes.values())
+
     def config(self, node: int) -> dict[str, Any]:
-        """What that node's `config.json` holds on a desk (firmware/main.py)."""
-        config: dict[str, Any] = {
+        """What that node's `config.json` holds wherever it runs (firmware/README.md)."""
+        return {
             "id": node,
             "cluster": self.name,
             "nodes": {
@@ -96,23 +123,35 @@ class Cluster:
             },
             "heartbeat_ms": self.heartbeat_ms,
             "election_ms": list(self.election_ms),
-            "state_kb": self.state_kb,
         }
+
+    def desk_config(self, node: int) -> dict[str, Any]:
+        """The same for a node that runs on a desk."""
+        config = self.config(node) | {"state_kb": self.state_kb}
         if self.slow_flash:
             config["desk"] = {"slow_flash": True}
         return config
 
     def to_toml(self) -> str:
-        """The text of its file."""
-        text = HEADER.format(
-            name=self.name,
-            heartbeat_ms=self.heartbeat_ms,
-            election_ms=self.election_ms,
-            flash_kb=self.flash_kb,
-            state_kb=self.state_kb,
-            slow_flash="\nslow_flash = true" if self.slow_flash else "",
-        )
-        return text + "".join(NODE.format(**vars(m)) for m in self.nodes.values())
+        """The text of a new file for it."""
+        how = "`raftctl up` brings its boards to life."
+        if not self.has_boards:
+            how = "`raftctl node --id 1` runs one of its nodes here."
+        text = HEADER.format(how=how, **vars(self))
+        if self.has_boards:
+            text += APP + NODES + BOARD_NODES
+        else:
+            slow_flash = "\nslow_flash = true" if self.slow_flash else ""
+            text += DESK.format(**vars(self) | {"slow_flash": slow_flash}) + NODES
+        return text + "".join(map(_node_text, self.nodes.values()))
+
+
+def _node_text(member: Member) -> str:
+    text = f"\n[[node]]\nid = {member.id}\n"
+    if member.mac:
+        text += f'mac = "{member.mac}"\nboard = "{member.board}"\n'
+    text += f'host = "{member.host}"\n'
+    return text + f"port = {member.port}\nclient_port = {member.client_port}\n"
 
 
 def on_desk(path: Path, nodes: int) -> Cluster:
@@ -133,6 +172,17 @@ def on_free_ports(path: Path, nodes: int) -> Cluster:
     return Cluster(path, "demo", {m.id: m for m in members})
 
 
+def add_hosts(path: Path, hosts: Mapping[int, str]) -> None:
+    """Write these addresses into the file, whose comments stay. Raises OSError."""
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    for entry in document.get("node", []):
+        if entry["id"] in hosts:
+            entry["host"] = hosts[entry["id"]]
+    new = path.with_name(path.name + ".new")
+    new.write_text(tomlkit.dumps(document), encoding="utf-8")
+    new.replace(path)
+
+
 def flash_kb_needed(state_kb: int) -> int:
     """The smallest flash log (KB) for a state machine of that size (firmware/raft/node.py)."""
     machine = sessions.Sessions(kv.KeyValue(state_kb * 1024))
@@ -144,7 +194,7 @@ def load(path: str | os.PathLike[str]) -> Cluster:
     path = Path(path)
     absent = "write one with `raftctl init`, or name yours with --cluster"
     root = settings.read(path, absent, ClusterFileError)
-    root.known("cluster", "desk", "node")
+    root.known("cluster", "desk", "app", "node")
     return _cluster(path, root)
 
 
@@ -164,7 +214,19 @@ def _cluster(path: Path, root: Table) -> Cluster:
         flash_kb,
         state_kb,
         desk.flag("slow_flash"),
+        _app(root),
     )
+
+
+def _app(root: Table) -> dict[str, Any]:
+    if "app" not in root.values:
+        return {}
+    app = root.table("app")
+    name = app.text("name")
+    if not (APPS / f"{name}.py").is_file():
+        known = ", ".join(sorted(file.stem for file in APPS.glob("[!_]*.py")))
+        app.fail("name", f"is {name}: choose one of {known}, or add {name}.py to firmware/apps/")
+    return app.values
 
 
 def _sizes(desk: Table) -> tuple[int, int]:
@@ -183,23 +245,40 @@ def _sizes(desk: Table) -> tuple[int, int]:
     return flash_kb, state_kb
 
 
+def _mac(entry: Table) -> str:
+    if "mac" not in entry.values:
+        return ""
+    mac = entry.text("mac").lower()
+    if not MAC.fullmatch(mac):
+        entry.fail("mac", f"is {mac}: give it as `raftctl boards` does, such as 24:0a:c4:00:01:02")
+    return mac
+
+
 def _nodes(root: Table) -> dict[int, Member]:
     nodes: dict[int, Member] = {}
     taken: dict[tuple[str, int], str] = {}
     for entry in root.entries("node"):
-        entry.known("id", "host", "port", "client_port")
+        entry.known("id", "mac", "board", "host", "port", "client_port")
         node = entry.number("id", 1, MAX_NODE)
         if node in nodes:
             entry.fail("id", f"is {node} like another node's: give each node its own")
+        mac, board = _mac(entry), ""
+        if mac:
+            board = entry.text("board")
+            taker = next((other.id for other in nodes.values() if other.mac == mac), None)
+            if taker is not None:
+                entry.fail("mac", f"is {mac}, which is node {taker}'s too: give each its own board")
         member = Member(
             node,
-            entry.text("host"),
+            "" if mac and not entry.values.get("host") else entry.text("host"),
             entry.number("port", 1, MAX_PORT),
             entry.number("client_port", 1, MAX_PORT),
+            mac,
+            board,
         )
         for key in ("port", "client_port"):
             place = member.host, getattr(member, key)
-            if place in taken:
+            if member.host and place in taken:
                 entry.fail(key, f"is {place[1]}, which is {taken[place]} too: choose another one")
             taken[place] = f"the {key} of node {node}"
         nodes[node] = member

@@ -36,7 +36,7 @@ def become_node(
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = _lock(state)
-        _write(state / CONFIG_FILE, json.dumps(cluster.config(node)).encode())
+        _write(state / CONFIG_FILE, json.dumps(cluster.desk_config(node)).encode())
         if not (state / FLASH_FILE).exists():
             _write(state / FLASH_FILE, ERASED_KB * cluster.flash_kb)
     except OSError as e:

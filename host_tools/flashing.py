@@ -49,6 +49,10 @@ class Attached:
     flash_bytes: int
     partitions: tuple[Partition, ...] | None
 
+    @property
+    def has_other_program(self) -> bool:
+        return self.partitions is not None and all(p.name != RAFT for p in self.partitions)
+
 
 @dataclass(frozen=True)
 class Flashed:
@@ -60,12 +64,35 @@ class Flashed:
     wiped: bool
 
 
+def ask(port: str, baud: int = BAUD) -> Attached:
+    """Reset the board at that port, and ask the loader in its ROM. Raises FlashError."""
+    with tempfile.TemporaryDirectory(prefix="raftctl-flash-") as folder:
+        return _Esptool(port, baud, Path(folder)).ask()
+
+
+def application(firmware: Path, board: Board) -> bytes:
+    """What of that file goes into the application's partition. Raises FlashError."""
+    return _pieces(firmware, _read(firmware), board)[-1].data
+
+
+def chip_of(firmware: Path) -> str:
+    """What a firmware file is for, as in board.toml. Raises FlashError."""
+    return _chip(_read(firmware))
+
+
 def flash(
-    port: str, firmware: Path, board: Board | None, wipe: bool, baud: int, report: Report
+    port: str,
+    firmware: Path,
+    board: Board | None,
+    wipe: bool,
+    baud: int,
+    report: Report,
+    claim: bool = False,
 ) -> Flashed:
     """Write what differs, after all has been checked. Raises FlashError, BoardFileError.
 
     board: None for the one with the firmware's chip. wipe: erase the raft log, and nothing else.
+    claim: do that as well if the board had another program, which knew of no raft log.
     """
     data = _read(firmware)
     board = board or _board_for(_chip(data), firmware)
@@ -74,6 +101,7 @@ def flash(
         tool = _Esptool(port, baud, Path(folder))
         report("asking the board", None)
         attached = tool.ask()
+        wipe = wipe or (claim and attached.has_other_program)
         _check(attached, board, port, wipe)
         if wipe:
             report("erasing the raft log", None)
@@ -238,7 +266,7 @@ def _chip(image: bytes) -> str:
 
 
 def _board_for(chip: str, firmware: Path) -> Board:
-    fitting = [b for b in map(boards.load, boards.names()) if b.chip == chip]
+    fitting = boards.with_chip(chip)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -1,9 +1,11 @@
 """What commands have in common: their options, and how they fail."""
 
+import sys
 from pathlib import Path
 
 import click
 
+from host_tools import ports
 from host_tools.cluster import DEFAULT_FILE
 from host_tools.desk import CPYTHON
 
@@ -45,6 +47,26 @@ timeout_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+PORT_VARIABLES = ["RAFTCTL_PORT", "ESPTOOL_PORT"]
+
+port_option = click.option(
+    "--port",
+    envvar=PORT_VARIABLES,
+    show_envvar=True,
+    metavar="PORT",
+    help="Where the board is: /dev/ttyUSB0, COM3, a URL.  [default: the only one there is]",
+)
+
+ports_option = click.option(
+    "--port",
+    "names",
+    multiple=True,
+    envvar=PORT_VARIABLES,
+    show_envvar=True,
+    metavar="PORT",
+    help="Where a board is; for several, again.  [default: all on USB]",
+)
+
 interpreter_option = click.option(
     "--interpreter",
     default=CPYTHON,
@@ -52,3 +74,24 @@ interpreter_option = click.option(
     metavar="NAME",
     help="cpython, micropython, or the name of one such as micropython-i386.",
 )
+
+
+def chosen_port(port: str | None) -> str:
+    """That port, or the only one with a board; if there are several, whoever is there is asked.
+
+    Raises PortError if there is none, and Failure where nobody can be asked.
+    """
+    names = [port] if port else ports.candidates()
+    if len(names) == 1:
+        return names[0]
+    if not is_somebody_there():
+        raise Failure(f"several boards were found: say --port, of {', '.join(names)}", NOT_POSSIBLE)
+    for number, name in enumerate(names, 1):
+        click.echo(f"  {number}  {name}  {ports.description(name)}")
+    number = click.prompt("Which one", type=click.IntRange(1, len(names)))
+    return names[number - 1]
+
+
+def is_somebody_there() -> bool:
+    """Whether questions reach somebody who can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -29,6 +29,13 @@ def found() -> list[str]:
     return sorted(port.device for port in list_ports.comports() if port.vid is not None)
 
 
+def description(name: str) -> str:
+    """What the operating system calls what is plugged in there; empty if it doesn't know."""
+    known = {port.device: port.description for port in list_ports.comports()}
+    said = known.get(name)
+    return said if said and said != "n/a" else ""
+
+
 def candidates() -> list[str]:
     """The same; raises PortError if there are none."""
     names = found()

@@ -53,7 +53,7 @@ def leader_of(statuses: Mapping[int, Mapping[str, Any]]) -> int:
 def table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: str) -> Table:
     """One line per node; `absent` is what is shown for the role of one that doesn't answer."""
     names = ("node", "role", "term", "leader", "commit", "applied", "last", "flash", "up")
-    made = _table(*names, "interpreter", left=("role", "interpreter"))
+    made = plain_table(*names, "interpreter", left=("role", "interpreter"))
     for node in sorted(cluster.nodes):
         status = statuses.get(node)
         if status is None:
@@ -66,7 +66,7 @@ def table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: s
 def flash_table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: str) -> Table:
     """One line per node about its flash; counted since the node's start."""
     names = ("node", "sectors", "left out", "snapshot", "size", "erases", "written")
-    made = _table(*names, "entries/erase", "years")
+    made = plain_table(*names, "entries/erase", "years")
     for node in sorted(cluster.nodes):
         if node in statuses:
             made.add_row(str(node), *_flash_cells(wear(statuses[node])))
@@ -78,7 +78,7 @@ def flash_table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], abs
 def glance(rows: Sequence[Row]) -> Table:
     """One line per board, of what it has said on its serial line."""
     names = ("node", "role", "term", "leader", "commit", "heap", "RSSI", "restarts", "port")
-    made = _table(*names, left=("role", "port"))
+    made = plain_table(*names, left=("role", "port"))
     for row in rows:
         facts = [str(row.facts.get(name) or UNTOLD) for name in ("term", "leader", "commit")]
         heap, rssi = row.facts.get("heap"), row.facts.get("rssi")
@@ -110,7 +110,8 @@ def doubts(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _table(*names: str, left: Sequence[str] = ()) -> Table:
+def plain_table(*names: str, left: Sequence[str] = ()) -> Table:
+    """Without lines; numbers stand to the right, and what is to stand to the left is named."""
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
         made.add_column(name, justify="left" if name in left else "right", no_wrap=True)

@@ -1,36 +1,187 @@
 """`raftctl init`"""
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from host_tools.cluster import on_desk
-from host_tools.options import NOT_POSSIBLE, Failure, cluster_option
+from host_tools import attached, boards, cluster, ports, secret, view
+from host_tools.attached import Asked, Silent
+from host_tools.boards import Board
+from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
+from host_tools.options import (
+    NOT_POSSIBLE,
+    Failure,
+    cluster_option,
+    is_somebody_there,
+    ports_option,
+)
+from host_tools.secret import Wifi
 
 MAX_NODES = 9
 DEFAULT_NODES = 3
+PASSWORD_VARIABLE = "RAFTCTL_WIFI_PASSWORD"
 
 
 @click.command()
 @cluster_option
+@click.option("--name", default="demo", show_default=True, help="The cluster's name.")
+@click.option("--desk", is_flag=True, help="Nodes on this machine, whatever is plugged in.")
 @click.option(
     "--nodes",
     type=click.IntRange(1, MAX_NODES),
     default=DEFAULT_NODES,
     show_default=True,
-    help="How many; an even number survives no more failures than one less.",
+    help="How many, on this machine; an even number survives no more failures than one less.",
+)
+@ports_option
+@click.option(
+    "--board",
+    "kind",
+    metavar="NAME",
+    help="Folder in boards/ of all these boards.  [default: by their chips]",
+)
+@click.option(
+    "--ssid",
+    metavar="NAME",
+    help=f"The boards' Wi-Fi; its password from ${PASSWORD_VARIABLE}.  [default: asked]",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def init(cluster_file: Path, nodes: int, force: bool) -> None:
-    """Write a cluster.toml for nodes on this machine."""
+def init(
+    cluster_file: Path,
+    name: str,
+    desk: bool,
+    nodes: int,
+    names: tuple[str, ...],
+    kind: str | None,
+    ssid: str | None,
+    force: bool,
+) -> None:
+    """Write a cluster.toml for the boards here, or for this machine.
+
+    Boards are found and asked what they are; you are asked for the Wi-Fi, whose password goes
+    into secrets.toml, which only you can read. Without boards, the nodes are processes of this
+    machine.
+    """
     if cluster_file.exists() and not force:
         raise Failure(
             f"{cluster_file} exists: give another name with --cluster, or --force to overwrite it",
             NOT_POSSIBLE,
         )
+    names = () if desk else names or tuple(ports.found())
     try:
-        cluster_file.write_text(on_desk(cluster_file, nodes).to_toml(), encoding="utf-8")
+        if names:
+            _for_boards(cluster_file, name, names, kind, ssid)
+        else:
+            _for_desk(cluster_file, name, nodes, desk)
     except OSError as e:
-        raise Failure(f"{cluster_file} can't be written: {e.strerror}", NOT_POSSIBLE) from e
-    click.echo(f"Wrote {cluster_file}: {nodes} nodes. Start each of them with")
+        raise Failure(f"{e.filename} can't be written: {e.strerror}", NOT_POSSIBLE) from e
+
+
+def _for_desk(file: Path, name: str, nodes: int, is_wanted: bool) -> None:
+    file.write_text(replace(cluster.on_desk(file, nodes), name=name).to_toml(), encoding="utf-8")
+    if not is_wanted:
+        click.echo("No board is plugged in, so this is a cluster on this machine.")
+    click.echo(f"Wrote {file}: {nodes} nodes. Start each of them with")
     click.echo("  raftctl node --id N")
+
+
+def _for_boards(
+    file: Path, name: str, names: Sequence[str], kind: str | None, ssid: str | None
+) -> None:
+    click.echo(f"Asking the boards at {', '.join(names)} ...")
+    found = attached.ask_all(names)
+    for board in found:
+        if isinstance(board, Silent):
+            click.echo(board.problem, err=True)
+    answered = [board for board in found if isinstance(board, Asked)]
+    if not 1 <= len(answered) <= MAX_NODES:
+        raise Failure(
+            f"{len(answered)} boards have answered, and 1 to {MAX_NODES} make a cluster: choose "
+            "them with --port",
+            NOT_POSSIBLE,
+        )
+    kinds = [_kind(board, kind) for board in answered]
+    secrets = secret.path_beside(file)
+    wifi = None if secrets.exists() else _asked_wifi(ssid)
+    described = _described(file, name, answered, kinds)
+    if wifi:
+        secret.save(secrets, wifi)
+    file.write_text(described.to_toml(), encoding="utf-8")
+    rows = view.plain_table("node", "board", "MAC", "now at", left=("board", "MAC", "now at"))
+    for member, board in zip(described.nodes.values(), answered, strict=True):
+        rows.add_row(str(member.id), member.board, member.mac, board.port)
+    view.console().print(rows)
+    click.echo(f"Wrote {file}{f' and {secrets}' if wifi else f'; {secrets} was there'}. Then")
+    click.echo("  raftctl up")
+
+
+def _described(file: Path, name: str, answered: Sequence[Asked], kinds: Sequence[Board]) -> Cluster:
+    members = [
+        Member(id, "", PORT + id, CLIENT_PORT + id, board.mac, kind.name)
+        for id, (board, kind) in enumerate(zip(answered, kinds, strict=True), 1)
+    ]
+    return Cluster(
+        file,
+        name,
+        {member.id: member for member in members},
+        # The slowest board sets the pace.
+        max(kind.heartbeat_ms for kind in kinds),
+        max(kind.election_ms for kind in kinds),
+    )
+
+
+def _kind(board: Asked, wanted: str | None) -> Board:
+    """What is known of its kind. Raises Failure, BoardFileError."""
+    if wanted:
+        return boards.load(wanted)
+    fitting = boards.with_chip(board.chip)
+    if not fitting:
+        raise Failure(
+            f"{board.port} has an {board.chip}, which no folder in boards/ describes: add one "
+            "(boards/README.md)",
+            NOT_POSSIBLE,
+        )
+    if len(fitting) == 1:
+        return fitting[0]
+    choices = [kind.name for kind in fitting]
+    if not is_somebody_there():
+        raise Failure(
+            f"{board.port} may be one of {', '.join(choices)}: say which, with --board",
+            NOT_POSSIBLE,
+        )
+    chosen = click.prompt(f"{board.port} ({board.mac}) is a", type=click.Choice(choices))
+    return boards.load(chosen)
+
+
+def _asked_wifi(ssid: str | None) -> Wifi:
+    """Raises Failure where nobody can be asked."""
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if not is_somebody_there() and (ssid is None or password is None):
+        raise Failure(
+            f"the boards' Wi-Fi isn't known: say --ssid, and set {PASSWORD_VARIABLE}", NOT_POSSIBLE
+        )
+    if ssid is None:
+        ssid = click.prompt("Wi-Fi name (2.4 GHz)", value_proc=_checked_ssid)
+    if password is None:
+        password = click.prompt(
+            "Its password (none: Enter)", default="", show_default=False, hide_input=True,
+            value_proc=_checked_password,
+        )  # fmt: skip
+    return Wifi(_checked_ssid(ssid), _checked_password(password))
+
+
+def _checked_ssid(ssid: str) -> str:
+    problem = secret.wrong_ssid(ssid)
+    if problem:
+        raise click.BadParameter(f"the name {problem}")
+    return ssid
+
+
+def _checked_password(password: str) -> str:
+    problem = secret.wrong_password(password)
+    if problem:
+        raise click.BadParameter(f"the password {problem}")
+    return password

