@@ -162,6 +162,8 @@ class Board:
 
     def _download(self) -> None:
         """The loader answers, until its user has closed the port."""
+        if not self._is_called:  # esptool would throw it away
+            self._print(boot.reset_line(self.chip, boot.POWER_ON, is_boot_held=True).encode())
         self._is_called = False
         self.loader.reset()
         while self._goes_on():

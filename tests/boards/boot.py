@@ -42,8 +42,8 @@ class Failure:
     reset: str
 
 
-def reset_line(chip: str, reason: str) -> str:
-    """What the ROM prints first."""
+def reset_line(chip: str, reason: str, is_boot_held: bool = False) -> str:
+    """What the ROM prints first; with BOOT held, that it waits for a download."""
     if chip == "esp32":
         name = {
             POWER_ON: "0x1 (POWERON_RESET)",
@@ -52,7 +52,12 @@ def reset_line(chip: str, reason: str) -> str:
             ROM_WATCHDOG: "0x10 (RTCWDT_RTC_RESET)",
             BOOT_LOADER: "0x3 (SW_RESET)",
         }[reason]
-        return f"ets Jul 29 2019 12:21:46\n\nrst:{name},boot:0x13 (SPI_FAST_FLASH_BOOT)\n"
+        mode = (
+            "0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))\nwaiting for download"
+            if is_boot_held
+            else "0x13 (SPI_FAST_FLASH_BOOT)"
+        )
+        return f"ets Jul 29 2019 12:21:46\n\nrst:{name},boot:{mode}\n"
     name = {
         POWER_ON: "0x1 (POWERON)",
         SOFTWARE: "0xc (RTC_SW_CPU_RST)",
@@ -60,8 +65,12 @@ def reset_line(chip: str, reason: str) -> str:
         ROM_WATCHDOG: "0x7 (TG0WDT_SYS_RST)",
         BOOT_LOADER: "0x3 (RTC_SW_SYS_RST)",
     }[reason]
-    rom = f"ESP-ROM:{chip}-api1-20210207\nBuild:Feb  7 2021\n"
-    return f"{rom}rst:{name},boot:0xd (SPI_FAST_FLASH_BOOT)\n"
+    mode = (
+        "0x7 (DOWNLOAD(USB/UART0/1))\nwaiting for download"
+        if is_boot_held
+        else "0xd (SPI_FAST_FLASH_BOOT)"
+    )
+    return f"ESP-ROM:{chip}-api1-20210207\nBuild:Feb  7 2021\nrst:{name},boot:{mode}\n"
 
 
 def failure(chip: str, flash: Flash) -> Failure | None:
@@ -72,6 +81,10 @@ def failure(chip: str, flash: Flash) -> Failure | None:
         return Failure(f"invalid header: {word:#010x}\n" * 8, ROM_WATCHDOG)
     if not _is_whole(flash, start):
         return Failure("csum err\nets_main.c 371\n", ROM_WATCHDOG)
+    return _boot_loader_failure(flash)
+
+
+def _boot_loader_failure(flash: Flash) -> Failure | None:
     table = flash.read(partition_table.OFFSET, partition_table.TABLE_BYTES)
     partitions = partition_table.decode(table)
     if partitions is None:
@@ -81,19 +94,19 @@ def failure(chip: str, flash: Flash) -> Failure | None:
             "E (58) boot: load partition table error!\n",
             BOOT_LOADER,
         )
-    application = next((p.offset for p in partitions if p.type == APP), None)
-    text = ""
-    if application is not None:
-        if _has_image(flash, application) and _is_whole(flash, application):
+    why = ""
+    at = next((p.offset for p in partitions if p.type == APP), None)
+    if at is not None:
+        if not _has_image(flash, at):
+            why = f"image at {at:#x} has invalid magic byte (nothing flashed here?)"
+        elif not _is_whole(flash, at):
+            why = "Image hash failed - image is corrupt"
+        else:
             return None
-        what = (
-            "Image hash failed - image is corrupt"
-            if _has_image(flash, application)
-            else f"image at {application:#x} has invalid magic byte (nothing flashed here?)"
-        )
-        text = f"E (77) esp_image: {what}\nE (83) boot: Factory app partition is not bootable\n"
-    text += "E (88) boot: No bootable app partitions in the partition table\n"
-    return Failure(text, BOOT_LOADER)
+        why = f"E (77) esp_image: {why}\nE (83) boot: Factory app partition is not bootable\n"
+    return Failure(
+        why + "E (88) boot: No bootable app partitions in the partition table\n", BOOT_LOADER
+    )
 
 
 def _has_image(flash: Flash, at: int) -> bool:

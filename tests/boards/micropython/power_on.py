@@ -35,6 +35,7 @@ TABLE_BYTES = 0xC00
 ENTRY = "<2sBBII16sI"  # magic, type, subtype, offset, bytes, label, flags
 ENTRY_BYTES = 32
 MAGIC = b"\xaa\x50"
+PIECE_BYTES = 64
 FILES = (Partition.TYPE_DATA, 0x82)  # the type and subtype of `vfs`
 
 CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
@@ -50,7 +51,7 @@ REASON = "BOARD_RESET"
 SOFTWARE = os.getenv("BOARD_SOFTWARE_RESET", "")
 SOFT, SOFT_RAW = "soft", "soft, into the raw REPL"
 
-
+# What programs see
 Implementation = namedtuple(  # type: ignore[misc]
     "Implementation", ("name", "version", "_machine", "_mpy")
 )
@@ -94,9 +95,7 @@ class Stdin(io.IOBase):
         data = self._stream.read(0)
         while len(data) < size:
             c = self._stream.read(1)
-            if not c:
-                sys.exit()
-            if ord(c) == CTRL_C[0]:
+            if not c or ord(c) == CTRL_C[0]:  # or the other end of the line is gone
                 system.forget_interrupt()
                 raise KeyboardInterrupt
             data += c
@@ -113,9 +112,12 @@ class Nvs:
         self._partition = partition
 
     def load(self):
-        buf = bytearray(self._partition.size)
-        self._partition.readblocks(0, buf)
-        return str(bytes(buf).rstrip(b"\xff"), "utf-8")
+        text = b""
+        piece = bytearray(PIECE_BYTES)  # a node's heap has no room for all of it
+        while b"\xff" not in text:
+            self._partition.readblocks(0, piece, len(text))
+            text += piece
+        return str(text[: text.index(b"\xff")], "utf-8")
 
     def save(self, text):
         self._partition.writeblocks(0, bytes(text, "utf-8"))
