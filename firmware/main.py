@@ -15,6 +15,7 @@ from board.tasks import Tasks
 from raft.events import Events
 from raft.interpreter import collect_early, print_exception, sleep_ms, unload
 from raft.node import Node
+from raft.udp import resolve
 
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
 
@@ -31,11 +32,6 @@ async def start(settings, events, lives):
     tasks.start("lives", lives.run)
     # What a board hasn't got, it doesn't load.
     wifi = glance = console = None
-    if board:
-        from board.console import Console
-
-        console = Console(events, settings.get("deployed", ""))
-        tasks.start("console", console.run)
     if "wifi" in settings:
         from board.wifi import Wifi, watch_peers
 
@@ -43,6 +39,11 @@ async def start(settings, events, lives):
         name = "raft-%d" % settings["id"]
         wifi = Wifi(network["ssid"], network["password"], name, events)
         tasks.start("wifi", wifi.run)
+    if board:
+        from board.console import Console
+
+        console = Console(events, settings.get("deployed", ""), wifi)
+        tasks.start("console", console.run)
     if "led" in board:
         from board.led import Glance
 
@@ -55,6 +56,7 @@ async def start(settings, events, lives):
     if glance:
         glance.node = node
     if console:
+        console.clients = others_clients(settings)
         console.node = node
     if wifi:
         node.facts = wifi.facts
@@ -79,6 +81,15 @@ def make_node(settings, events):
     unload("raft", "recovery")
     unload("raft", "config")
     return node
+
+
+def others_clients(settings):
+    """The addresses of the client ports of all other nodes (dict, by id)."""
+    return {
+        int(peer): resolve(entry["host"], entry["client_port"])
+        for peer, entry in settings["nodes"].items()
+        if int(peer) != settings["id"]
+    }
 
 
 async def run_app(node, settings):

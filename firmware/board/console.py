@@ -1,26 +1,36 @@
-"""What is typed on the serial line while a node runs: Enter makes a board say what it is.
+"""What is typed on the serial line while a node runs: a board answers, and the node goes on.
 
-`raftctl` asks a board so, which goes on meanwhile. Ctrl-C never comes here.
+Enter: a `board` event, of what the board is and how it is. `l`: a `link` event for each other
+node, and a `links` event at the end (board/links.py). `raftctl` asks so. Ctrl-C never comes here.
 """
 
+import gc
 import select
 import sys
 
 import machine
 
-from raft.interpreter import NAME, sleep_ms
+from raft.interpreter import NAME, free_heap, sleep_ms, unload
 
 LOOK_MS = 200
 ENTER = b"\r\n"
+LINKS = b"l"
 
 
 class Console:
-    """Answers by a `board` event. deployed: what was deployed, as raftctl has marked it (str)."""
+    """Answers what is typed.
 
-    def __init__(self, events, deployed):
-        self.node = None  # until there is one
+    deployed: what was deployed, as raftctl has marked it (str). wifi: None if there is none to
+    join. node: None until there is one; clients: by then, the addresses of the client ports of
+    all others, by their ids.
+    """
+
+    def __init__(self, events, deployed, wifi):
+        self.node = None
+        self.clients = {}
         self._events = events
         self._deployed = deployed
+        self._wifi = wifi
 
     async def run(self):
         """Answer until nobody is at the other end of the line any more."""
@@ -35,9 +45,18 @@ class Console:
                     return
                 if byte in ENTER:
                     self._introduce()
+                elif byte == LINKS:
+                    await self._measure_links()
             await sleep_ms(LOOK_MS)
 
     def _introduce(self):
+        facts = self._wifi.link() if self._wifi else {}
+        if self.node:
+            core = self.node.core
+            facts.update(role=core.role_name, term=core.term, leader=core.leader)
+        else:
+            facts["role"] = "joining"
+        gc.collect()  # what is garbage isn't in use
         self._events(
             "board",
             # such as "Generic ESP32C3 module with ESP32C3" (ports/esp32/mpconfigport.h)
@@ -45,5 +64,13 @@ class Console:
             mac=machine.unique_id().hex(),
             interpreter=NAME,
             deployed=self._deployed,
-            role=self.node.core.role_name if self.node else "joining",
+            heap=free_heap() or 0,
+            **facts,
         )
+
+    async def _measure_links(self):
+        from board.links import measure  # some KB of heap, for a moment
+
+        await measure(self.node, self.clients, self._events)
+        del measure
+        unload("board", "links")

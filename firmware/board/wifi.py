@@ -32,11 +32,13 @@ class Wifi:
     """Keeps the board on the network `ssid`. Nobody ever waits for it but who wants to.
 
     is_up: whether the link is there, and was stable. joined: an asyncio.Event, set from the
-    first time on. facts: `rssi`, as last seen (dBm).
+    first time on. reason: of the last failure, while the link isn't there. facts: `rssi`, as last
+    seen (dBm).
     """
 
     def __init__(self, ssid, password, hostname, events):
         self.is_up = False
+        self.reason = ""
         self.joined = asyncio.Event()
         self.facts = {"rssi": 0}
         self._ssid = ssid
@@ -65,6 +67,7 @@ class Wifi:
             if await self._is_stable():
                 pause = RETRY_MS
                 self.is_up = True
+                self.reason = ""
                 self.joined.set()
                 self._events("wifi_up", ip=wlan.ifconfig()[0], **self.facts)
                 while wlan.isconnected():
@@ -72,8 +75,15 @@ class Wifi:
                     await sleep_ms(POLL_MS)
                 self.is_up = False
             status = wlan.status()
-            reason = _REASONS.get(status, status)
-            self._events("wifi_down", reason=reason, retry_ms=pause, **self.facts)
+            self.reason = _REASONS.get(status, status)
+            self._events("wifi_down", reason=self.reason, retry_ms=pause, **self.facts)
+
+    def link(self):
+        """How the link is: the facts; `ip`, `pm` (0: power save is off), and `reason`."""
+        wlan = self._wlan
+        facts = {"ip": wlan.ifconfig()[0], "pm": wlan.config("pm"), "reason": self.reason}
+        facts.update(self.facts)
+        return facts
 
     async def _is_stable(self):
         """Whether the attempt ends with a link that stays; waits for as long as it takes."""

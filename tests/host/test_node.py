@@ -33,8 +33,9 @@ class Process:
     def __init__(self, command: list[str], cwd: Path = PROJECT) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -43,6 +44,11 @@ class Process:
         assert self._process.stdout
         for line in self._process.stdout:
             self.lines.append(line.rstrip("\n"))
+
+    def press(self, key: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(key)
+        self._process.stdin.flush()
 
     def events(self, what: str) -> list[Event]:
         parsed = [parse(line) for line in self.lines]
@@ -67,7 +73,8 @@ class Process:
             self._process.kill()
             self._process.wait()
             self._reader.join()
-            assert self._process.stdout
+            assert self._process.stdin and self._process.stdout
+            self._process.stdin.close()
             self._process.stdout.close()
 
 

@@ -1,0 +1,83 @@
+"""Measures the links to the other nodes: what a datagram and its answer take.
+
+Loaded when somebody asks (board/console.py). A probe is a WRITE of no bytes at all to a node's
+client port: a follower answers NOT_LEADER to it, a leader BAD, at once and without any effect
+(raft/service.py). So what is measured is what a heartbeat and its answer would take, the time in
+which the other node does something else included.
+"""
+
+import asyncio
+
+from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
+from raft.messages import WRITE
+from raft.udp import Endpoint, resolve
+
+PROBES = 20  # to each node
+EVERY_MS = 50  # to the same node; as often as a leader's heartbeats
+MOST_MS = 2000  # for all of it; what hasn't come by then is lost
+LOOK_MS = 20
+REPLY_BYTES = 64  # more than there are in an answer
+
+
+async def measure(node, addresses, events):
+    """Probe all nodes of `addresses` (of client ports, by id), and tell a `link` event of each.
+
+    Then a `links` event says that this was all. The node goes on meanwhile; without addresses it
+    may be None. Raises OSError.
+    """
+    links = {peer: _Link(addresses[peer]) for peer in addresses}
+    endpoint = Endpoint(resolve("0.0.0.0", 0))
+    hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
+    begun = ticks_ms()
+    for number in range(PROBES if links else 0):
+        for peer in links:
+            # One at a time: a socket keeps no more than six answers.
+            links[peer].probe(endpoint, node.codec, peer, number)
+            await sleep_ms(EVERY_MS // len(links))
+    while any(links[peer].waits for peer in links) and ticks_diff(ticks_ms(), begun) < MOST_MS:
+        await sleep_ms(LOOK_MS)
+    hearing.cancel()
+    await sleep_ms(0)  # it lets go of the socket
+    endpoint.close()
+    for peer in sorted(links):
+        events("link", peer=peer, **links[peer].facts())
+    events("links", peers=len(links))
+
+
+def _hear(endpoint, codec, links):
+    """Take in all answers that wait."""
+    now = ticks_ms()
+    received = endpoint.receive_from(REPLY_BYTES)
+    while received:
+        reply = codec.decode_reply(received[0])
+        if reply and reply[0] in links:
+            links[reply[0]].answered(reply[1], now)
+        received = endpoint.receive_from(REPLY_BYTES)
+
+
+class _Link:
+    """The probes to one node. waits: how many of them have no answer."""
+
+    def __init__(self, address):
+        self.waits = 0
+        self._address = address
+        self._sent = []  # when, by its number; None: it has its answer
+        self._took = []  # ms, of those that have
+
+    def probe(self, endpoint, codec, peer, number):
+        self.waits += 1
+        self._sent.append(ticks_ms())
+        endpoint.send(codec.frame(codec.request(peer, WRITE, number)), self._address)
+
+    def answered(self, number, now):
+        if number < len(self._sent) and self._sent[number] is not None:
+            self.waits -= 1
+            self._took.append(ticks_diff(now, self._sent[number]))
+            self._sent[number] = None  # a second answer is none
+
+    def facts(self):
+        facts = {"sent": len(self._sent), "lost": self.waits}
+        if self._took:
+            took = sorted(self._took)
+            facts.update(min=took[0], median=took[len(took) // 2], max=took[-1])
+        return facts
