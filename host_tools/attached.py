@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from host_tools import events, flashing, ports
-from host_tools.boards import Partition
+from host_tools.boards import RAFT, Partition
 from host_tools.events import Event
 from host_tools.flashing import FlashError
 from host_tools.ports import PortError
 from host_tools.repl import PROMPT, Repl, ReplError
 
-ANSWER_S = 1.5  # for a node to answer; it may be erasing flash
+ANSWER_S = 3.0  # for a node to answer; it may be measuring its links, or erasing flash
 READ_S = 0.1
 # What the boot loaders say where there is nothing to start
 NOTHING_TO_START = re.compile(rb"invalid header: 0x|invalid magic|waiting for download|No bootable")
@@ -92,6 +92,11 @@ class Facts:
     deployed: str
     partitions: tuple[Partition, ...]
 
+    @property
+    def has_raft(self) -> bool:
+        """Whether there is a place for the raft log."""
+        return any(partition.name == RAFT for partition in self.partitions)
+
 
 def ask_all(names: Iterable[str]) -> list[Asked | Silent]:
     """All at the same time, in the order of the names."""
@@ -157,7 +162,7 @@ def _greet(name: str) -> tuple[Event | None, bytes]:
     try:
         port.write(b"\r")
         end = time.monotonic() + ANSWER_S
-        while time.monotonic() < end and not heard.endswith(PROMPT):
+        while time.monotonic() < end and not _is_clear(heard):
             heard += ports.read(port, READ_S)
             for line in heard.split(b"\n")[:-1]:
                 event = events.parse(line.decode(errors="replace").rstrip("\r"))
@@ -168,3 +173,8 @@ def _greet(name: str) -> tuple[Event | None, bytes]:
     finally:
         ports.close(port)
     return None, heard
+
+
+def _is_clear(heard: bytes) -> bool:
+    """Whether no node runs where that was heard."""
+    return heard.endswith(PROMPT) or NOTHING_TO_START.search(heard) is not None

@@ -25,6 +25,7 @@ COMMANDS = {
     "up": "up",
     "monitor": "monitor",
     "repl": "repl",
+    "doctor": "doctor",
 }
 
 

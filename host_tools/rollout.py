@@ -239,12 +239,7 @@ class Rollout:
         job.written, job.removed = done.written, done.removed
 
     def _config(self, member: Member, board: Board) -> dict[str, Any]:
-        """What its `config.json` holds (firmware/README.md)."""
-        config = self._cluster.config(member.id) | {
-            "board": board.config(),
-            "wifi": {"ssid": self._wifi.ssid, "password": self._wifi.password},
-        }
-        return config | ({"app": self._cluster.app} if self._cluster.app else {})
+        return deploying.config_of(self._cluster, member, board, self._wifi)
 
 
 def _mark(application: bytes) -> str:

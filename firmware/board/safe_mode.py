@@ -63,6 +63,11 @@ class Lives:
         self._memory.memory(struct.pack(_FORMAT, _MAGIC, *facts))
 
 
+def crashes():
+    """How many lives have ended badly, one after the other; for `raftctl`, at the REPL."""
+    return _unpacked(machine.RTC().memory())[0]
+
+
 def _unpacked(memory):
     if len(memory) != struct.calcsize(_FORMAT) or memory[:4] != _MAGIC:
         return _NEW

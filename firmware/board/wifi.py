@@ -75,7 +75,7 @@ class Wifi:
                     await sleep_ms(POLL_MS)
                 self.is_up = False
             status = wlan.status()
-            self.reason = _REASONS.get(status, status)
+            self.reason = str(_REASONS.get(status, status))
             self._events("wifi_down", reason=self.reason, retry_ms=pause, **self.facts)
 
     def link(self):

@@ -65,6 +65,7 @@ def test_three_crashes_within_a_minute_are_a_loop() -> None:
     assert loops == [
         ("crash", 1, False), ("crash", 2, False), ("crash", 3, True), ("crash", 4, True),
     ]  # fmt: skip
+    assert safe_mode.crashes() == 4
 
 
 def test_three_crashes_in_more_than_a_minute_are_none() -> None:
