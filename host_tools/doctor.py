@@ -67,20 +67,21 @@ def findings(
 ) -> list[Finding]:
     """All that is wrong, the worst first.
 
-    described: None where there is no cluster.toml. marks: by nodes, what a deployment of now
-    would be marked with (deploying.mark).
+    described: None where there is no cluster.toml; boards that aren't in it are left alone.
+    marks: by nodes, what a deployment of now would be marked with (deploying.mark).
     """
-    found = [*_ports(silent), *_doubles(boards), *_versions(boards)]
-    for board in boards:
+    ours = [board for board in boards if described is None or member_of(board, described)]
+    found = [*_ports(silent), *_doubles(boards), *_versions(ours)]
+    for board in ours:
         member = member_of(board, described)
         found += _board(board)
-        if member or (described is None and board.asked.node is not None):
+        if member or board.asked.node is not None:
             found += _not_running(board)
         if member:
             found += _not_as_described(board, member, marks)
-    measured = pairs(boards)
-    found += _cluster(boards, described)
-    found += _links(measured, answering(boards))
+    measured = pairs(ours)
+    found += _cluster(ours, described)
+    found += _links(measured, answering(ours))
     if described:
         found += timing(described.heartbeat_ms, described.election_ms, measured)
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))

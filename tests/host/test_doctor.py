@@ -306,6 +306,14 @@ def test_without_a_cluster_file_boards_are_looked_at_and_nothing_is_missed() -> 
     assert findings([unknown], [], None, {}) == []
 
 
+def test_a_board_that_is_none_of_the_clusters_is_left_alone() -> None:
+    stranger = changed(stopped(1, AT_REPL, has_raft=False), mac=mac(9), node=None, port="/dev/x")
+    boards = [*map(healthy, NODES), changed(stranger, micropython="1.20.0")]
+
+    assert found(boards) == []
+    assert {f.where for f in findings(boards, [], None, {})} == {"/dev/x", "boards"}
+
+
 def test_the_worst_comes_first() -> None:
     boards = [changed(healthy(1), rssi=-90), changed(healthy(2), pm=1), healthy(3)]
 
