@@ -68,7 +68,7 @@ def findings(
     """All that is wrong, the worst first.
 
     described: None where there is no cluster.toml; boards that aren't in it are left alone.
-    marks: by nodes, what a deployment of now would be marked with (deploying.mark).
+    marks: by nodes that run, what a deployment of now would be marked with (deploying.mark).
     """
     ours = [board for board in boards if described is None or member_of(board, described)]
     found = [*_ports(silent), *_doubles(boards), *_versions(ours)]
@@ -242,7 +242,7 @@ def _not_as_described(board: Board, member: Member, marks: Mapping[int, str]) ->
         remedy = "let the router always give it that one, or correct host and `raftctl deploy`"
         yield Finding(ERROR, f"node {member.id}", what, remedy)
     mark = board.asked.deployed.partition(".")[0]
-    if board.asked.is_running and marks.get(member.id, mark) != mark:
+    if marks.get(member.id, mark) != mark:
         what = "what was deployed isn't what cluster.toml and firmware/ say now"
         yield Finding(WARNING, f"node {member.id}", what, "`raftctl deploy`")
 
@@ -297,7 +297,7 @@ def _cluster(boards: Sequence[Board], described: Cluster | None) -> Iterator[Fin
     if known and voters < majority:
         what = f"{voters} of {len(known)} nodes run and have a vote, {majority} are needed"
         yield Finding(ERROR, "cluster", what, "bring up the others")
-    elif alive:
+    else:
         yield from _leaders([board for board in boards if board.term is not None])
 
 

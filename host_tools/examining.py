@@ -20,7 +20,7 @@ ENTER, LINKS = b"\r", b"l"
 ANSWER_S = 3.0  # for a node to answer Enter; it may be erasing flash
 LINKS_S = 6.0  # for it to measure its links: 2 s, and more if it is slow
 CLOCK_S = 4.0  # how long its clock is watched, at least
-ELECTION_S = 3.0  # within that, an election has ended
+LOOKS = 15  # for a leader; some 3 s, within which an election has ended
 READ_S = 0.1
 
 # On the board: raises what is wrong with its files, or tells how often it has crashed in a row.
@@ -112,8 +112,9 @@ def _look_last(lines: Sequence["_Line"], pool: ThreadPoolExecutor, report: Repor
     now = time.monotonic()
     time.sleep(max(0.0, *(line.begun + CLOCK_S - now for line in lines)))
     list(pool.map(_Line.look, lines))
-    end = time.monotonic() + ELECTION_S
-    while not any(line.knows_leader for line in lines) and time.monotonic() < end:
+    for _ in range(LOOKS):
+        if any(line.knows_leader for line in lines):
+            return
         report("waiting for a leader")
         list(pool.map(_Line.look, lines))
 
@@ -146,7 +147,6 @@ class _Line:
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
-        self.begun = time.monotonic()
         self._parser = serial_lines.Board(asked.port)
         self._answers: list[_Answer] = []
         self._links: tuple[Link, ...] = ()
@@ -158,6 +158,11 @@ class _Line:
 
     def __exit__(self, *exc_info: object) -> None:
         ports.close(self._port)
+
+    @property
+    def begun(self) -> float:
+        """When its clock was seen first."""
+        return self._answers[0].heard if self._answers else 0.0
 
     @property
     def knows_leader(self) -> bool:
@@ -195,7 +200,9 @@ class _Line:
         )
 
     def _ask(self, key: bytes, what: str, wait_s: float) -> list[Item]:
-        """Press a key: all events until one of that name; none if it doesn't come."""
+        """Press a key: all events until one of that name; none once such a one hasn't come."""
+        if self._is_lost:
+            return []
         heard: list[Item] = []
         end = time.monotonic() + wait_s
         try:

@@ -143,9 +143,13 @@ def test_a_host_that_is_a_name_is_not_compared_with_an_address() -> None:
         (stopped(2, AT_REPL, has_raft=True, crashes=3), "3 crashes in a row", "press RESET"),
         (stopped(2, AT_REPL, has_raft=True, reason="ImportError: raft"), "ImportError", "deploy"),
         (stopped(2, AT_REPL, has_raft=False), "no partition for the raft log", "raftctl up"),
-        (stopped(2, JOINING, reason="wrong_password"), "wrong_password", "secrets.toml"),
+        (
+            stopped(2, JOINING, ip="0.0.0.0", reason="wrong_password"),
+            "wrong_password",
+            "secrets.toml",
+        ),
         (stopped(2, JOINING, reason="beacon_timeout"), "beacon_timeout", "nearer"),
-        (stopped(2, JOINING), "nothing is known", "nearer"),
+        (stopped(2, JOINING, ip="0.0.0.0"), "nothing is known", "nearer"),
     ],
 )
 def test_a_node_that_does_not_run_is_found_once_with_the_reason(
@@ -227,6 +231,14 @@ def test_without_a_majority_that_is_the_reason_and_not_the_missing_leader() -> N
 
     assert any("1 of 3 nodes run and have a vote, 2 are needed" in what for what in whats)
     assert not any("no node leads" in what for what in whats)
+
+
+def test_learners_are_no_majority() -> None:
+    boards = [healthy(1), *(changed(healthy(node), runs="learner") for node in (2, 3))]
+
+    whats = [f.what for f in found(boards)]
+
+    assert any("1 of 3 nodes run and have a vote" in what for what in whats)
 
 
 @pytest.mark.parametrize(
