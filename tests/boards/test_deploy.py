@@ -29,7 +29,7 @@ PATIENCE_S = 20.0
 
 # With a file system for the firmware and little more
 SMALL_TABLE = [
-    replace(part, size=192 << 10) if part.name == "vfs" else part for part in KIND.partitions
+    replace(part, size=256 << 10) if part.name == "vfs" else part for part in KIND.partitions
 ]
 
 
@@ -197,7 +197,7 @@ def test_a_full_file_system_is_told_before_anything_is_written(tmp_path: Path) -
     with flashed(tmp_path / PORT, CHIP, partitions=SMALL_TABLE) as board:
         desk = Desk(tmp_path, board)
         board.until_printed(PROMPT)
-        desk.told("exec", "with open('big', 'wb') as f: f.write(bytes(80 * 1024))")
+        desk.told("exec", "with open('big', 'wb') as f: f.write(bytes(140 * 1024))")
 
         problem = desk.refusal("deploy")
 
