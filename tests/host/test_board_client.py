@@ -460,6 +460,31 @@ def test_a_refusal_of_one_of_two_copies_settles_nothing() -> None:
     assert isinstance(world.failure(put), Unknown)
 
 
+def test_a_late_refusal_of_an_earlier_copy_settles_nothing() -> None:
+    # given a copy refused twice over, and a later one that takes effect and isn't answered
+    world = World()
+    refused = (messages.NOT_LEADER, 0, b"")
+    late = (messages.NOT_LEADER, 0, b"", board_client.RESEND_MS + 2 * TRAVEL_MS)
+    world.behave = spoiling(world, [refused, late], [], *([[refused]] * 100))
+
+    assert isinstance(world.failure(put), Unknown)
+
+
+def test_a_refusal_of_the_new_leader_does_not_settle_what_the_old_one_was_sent() -> None:
+    world = World()
+
+    def behave(request):
+        if not request.is_command:
+            return [(messages.OK, 1, world.do(request))]
+        world.follows = 2
+        return [] if request.node == 1 else [(messages.NOT_LEADER, 0, b"")]
+
+    world.behave = behave
+
+    assert isinstance(world.failure(put), Unknown)
+    assert [request.node for request in world.commands()][:3] == [1, 2, 2]
+
+
 def test_a_leader_that_is_busy_is_asked_again_ever_more_slowly() -> None:
     world = World()
     world.behave = spoiling(world, *([[(messages.BUSY, 1, b"")]] * 3))
