@@ -8,7 +8,7 @@ on: with `cas`, so that one board does, and a late copy does nothing.
 
 A board's own copy may be old. So the one whose turn it is asks for the phase before it shows
 green, again and again, and shows red when it hears nothing: an answer holds for two timeouts at
-most, which is half of the red phase that follows. (A board that stands still for the other half
+most, about half of the red phase that follows. (A board that stands still for the other half
 shows what it has shown. `watchdog_ms` is for that, and in a real crossing a relay.)
 """
 
