@@ -38,7 +38,7 @@ class Endpoint:
     def _open(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        # Without: at what it sends first, on lwIP (core/udp.c) as elsewhere.
+        # Without an address it gets a port when it first sends, on lwIP too (udp_sendto binds it).
         if self._address is not None:
             self.socket.bind(self._address)
 
