@@ -28,10 +28,12 @@ each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
 
 
 class Process:
-    """A process whose lines are gathered; it never outlives the test."""
+    """A process whose lines are gathered, by several in one list; it never outlives the test."""
 
-    def __init__(self, command: list[str], cwd: Path = PROJECT) -> None:
-        self.lines: list[str] = []
+    def __init__(
+        self, command: list[str], cwd: Path = PROJECT, lines: list[str] | None = None
+    ) -> None:
+        self.lines = [] if lines is None else lines
         self._process = subprocess.Popen(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
