@@ -19,12 +19,14 @@ from host_tools.client import Client
 from host_tools.cluster import Cluster, flash_kb_needed, on_free_ports
 from host_tools.events import Event, parse
 from host_tools.firmware import FIRMWARE
+from tests.clusters import ALL_INTERPRETERS, INTERPRETERS
 
 PROJECT = FIRMWARE.parent
 PATIENCE_S = 30.0
-INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
 
 each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
+# what host_tools/desktop/system.py hands to the C library has the size of a word
+each_word_size = pytest.mark.parametrize("interpreter", ALL_INTERPRETERS)
 
 
 class Process:
@@ -100,7 +102,7 @@ def node_command(cluster: Cluster, *options: str) -> list[str]:
     return [*command, "--cluster", str(cluster.path), *options]
 
 
-@each_interpreter
+@each_word_size
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm_and_ctrl_c_end_it_cleanly(
     start: Start, cluster: Cluster, number: int, interpreter: str
@@ -243,7 +245,7 @@ def test_status_flash_counts_what_a_node_has_written(
     assert "/18 " in table.stdout.splitlines()[1]
 
 
-@each_interpreter
+@each_word_size
 def test_it_ends_when_nobody_reads_its_events(cluster: Cluster, interpreter: str) -> None:
     command = node_command(cluster, "--interpreter", interpreter)
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
@@ -301,7 +303,7 @@ print("files", " ".join(os.listdir("/proc/self/fd")))
 """
 
 
-@each_interpreter
+@each_word_size
 def test_a_reset_starts_main_anew_in_the_same_process(
     start: Start, cluster: Cluster, tmp_path: Path, interpreter: str
 ) -> None:
