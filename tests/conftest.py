@@ -4,6 +4,7 @@ import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,24 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> portable.P
     return None
 
 
-class ByFileAndInterpreter(LoadScopeScheduling):
-    """Keeps on one worker what shares a process or fixtures: a file's tests in one interpreter."""
+class ByProcess(LoadScopeScheduling):
+    """Keeps on one worker what shares a process: a file's portable tests in one MicroPython."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("::")[0] + interpreter_of(nodeid)
+        interpreter = interpreter_of(nodeid)
+        return nodeid if interpreter == CPYTHON else nodeid.split("::")[0] + interpreter
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    return ByFileAndInterpreter(config, log) if config.getoption("dist") == "load" else None
+    return ByProcess(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Half as many again as there are cores: for a third of its time, a test waits."""
+    cores = yield
+    return cores + (cores + 1) // 2
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
