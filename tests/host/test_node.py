@@ -288,6 +288,24 @@ def test_with_wifi_it_joins_the_network_first(
     assert process.end() == 0
 
 
+WATCHED = """
+from host_tools.desktop import system
+system.kill_after(60_000)
+system.kill_after(50)
+while True:
+    pass
+"""
+
+
+@each_word_size
+def test_a_process_that_hangs_dies_when_its_time_is_up(interpreter: str) -> None:
+    command = [*desk.interpreter_command(interpreter), "-c", WATCHED]
+
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=PATIENCE_S)
+
+    assert done.returncode == -signal.SIGALRM, done.stderr
+
+
 RESETS = 3
 RESETTING_MAIN = f"""
 import machine, os, socket
