@@ -33,17 +33,16 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> portable.P
     return None
 
 
-class ByProcess(LoadScopeScheduling):
-    """Keeps on one worker what shares a process: a file's portable tests in one MicroPython."""
+class ByFileAndInterpreter(LoadScopeScheduling):
+    """Keeps on one worker what shares a process or fixtures: a file's tests in one interpreter."""
 
     def _split_scope(self, nodeid: str) -> str:
-        interpreter = interpreter_of(nodeid)
-        return nodeid if interpreter == CPYTHON else nodeid.split("::")[0] + interpreter
+        return nodeid.split("::")[0] + interpreter_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    return ByProcess(config, log) if config.getoption("dist") == "load" else None
+    return ByFileAndInterpreter(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
