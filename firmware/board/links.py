@@ -10,7 +10,7 @@ import asyncio
 
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.messages import WRITE
-from raft.udp import Endpoint, resolve
+from raft.udp import Endpoint
 
 PROBES = 20  # to each node
 EVERY_MS = 50  # to the same node; as often as a leader's heartbeats
@@ -26,7 +26,7 @@ async def measure(node, addresses, events):
     may be None. Raises OSError.
     """
     links = {peer: _Link(addresses[peer]) for peer in addresses}
-    endpoint = Endpoint(resolve("0.0.0.0", 0))
+    endpoint = Endpoint(None)
     hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
     begun = ticks_ms()
     for number in range(PROBES if links else 0):

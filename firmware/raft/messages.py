@@ -233,7 +233,7 @@ class Codec:
         return _entries(buf, n - seal.SEAL_BYTES, m)
 
     def request(self, node, kind, number, payload=b""):
-        """A client's frame to `node` into the buffer; returns its bytes."""
+        """A client's frame to `node` into the buffer, whoever has this codec; returns its bytes."""
         return self._client(kind, 0, node, number, payload, HEADER_BYTES + 4)
 
     def reply(self, number, status, leader, result=b""):

@@ -10,8 +10,9 @@ import pytest
 from host_tools import desk
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.events import Event
+from tests.clusters import INTERPRETERS
 from tests.host.test_board import WIFI, Board
-from tests.host.test_node import INTERPRETERS, Process, each_interpreter
+from tests.host.test_node import Process, each_interpreter
 
 ENTER, LINKS = "\r", "l"
 DEAD = 3
