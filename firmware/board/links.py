@@ -29,7 +29,7 @@ async def measure(node, addresses, events):
     endpoint = Endpoint(None)
     hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
     begun = ticks_ms()
-    for number in range(PROBES if links else 0):
+    for number in range(PROBES):
         for peer in links:
             # One at a time: a socket keeps no more than six answers.
             links[peer].probe(endpoint, node.codec, peer, number)

@@ -107,6 +107,9 @@ def test_a_board_says_how_it_is_when_enter_is_pressed(tmp_path: Path, interprete
 
     # before it is on its network, it says why it isn't
     node.until(lambda: node.events("wifi_down"))
+    node.press(LINKS)
+    node.until(lambda: node.events("links"))
+    assert node.events("links")[0].facts == {"peers": "0"}
     node.press(ENTER)
     node.until(lambda: node.events("board"))
     facts = node.events("board")[0].facts
