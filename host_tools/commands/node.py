@@ -25,7 +25,7 @@ def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) ->
     Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; what it has acknowledged
     survives SIGKILL too.
     """
-    described = cluster.load(cluster_file)
+    described = cluster.load_with_hosts(cluster_file)
     try:
         desk.become_node(described, node, interpreter, state)
     except desk.DeskError as e:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from host_tools.cli import COMMANDS, main
-from host_tools.cluster import load
+from host_tools.cluster import Cluster, Member, load
 from host_tools.firmware import Store, messages
 from tests.host.fake import Behaviour, Reply, Request, fake_cluster, follows, leads, silent
 
@@ -128,6 +128,22 @@ def test_without_a_file_there_is_no_cluster(file: Path, arguments: tuple[str, ..
 
     assert result.exit_code == NOT_POSSIBLE
     assert is_one_line(result.stderr) and "raftctl init" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("put", "k", "v"), ("node", "--id", "1")])
+def test_boards_that_have_no_address_yet_are_told_with_the_remedy(
+    file: Path, arguments: tuple[str, ...]
+) -> None:
+    nodes = {
+        1: Member(1, "10.0.0.1", 7101, 7201, "24:0a:c4:00:00:01", "esp32_generic"),
+        2: Member(2, "", 7102, 7202, "24:0a:c4:00:00:02", "esp32_generic"),
+    }
+    file.write_text(Cluster(file, "demo", nodes).to_toml(), encoding="utf-8")
+
+    result = run(file, *arguments)
+
+    assert result.exit_code == NOT_POSSIBLE
+    assert result.stderr == (f"Error: {file}: node 2 has no host yet: `raftctl up` finds it out\n")
 
 
 def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:
