@@ -33,7 +33,7 @@ cluster_option = click.option(
     default=DEFAULT_FILE,
     show_default=True,
     metavar="FILE",
-    help="The file that describes the cluster.",
+    help="The cluster's file.",
 )
 
 timeout_option = click.option(

@@ -41,6 +41,7 @@ WIPED = (
     type=click.IntRange(9600),
     default=BAUD,
     show_default=True,
+    metavar="N",
     help="Speed of the line; lower it if the cable is bad.",
 )
 @json_option

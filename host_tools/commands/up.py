@@ -46,12 +46,14 @@ def up(
 ) -> None:
     """Make the boards of cluster.toml its nodes: flash, deploy, start.
 
-    Boards are known by their MAC, wherever they are plugged in. Each gets MicroPython, if it has
-    none or another than the file's; what differs of the firmware; and its own configuration. What
-    runs as it should is left alone, so that a second time changes nothing. The raft log stays; a
-    board that had another program loses that.
+    NODES are ids, such as 1 3; without one, all are meant. Boards are known by their MAC,
+    wherever they are plugged in.
 
-    All boards at the same time; one that fails stops no other. The exit status is 2 if one did.
+    Each board gets MicroPython, if it has none or another than the file's; what differs of the
+    firmware; and its own configuration. What runs as it should is left alone, so that a second
+    time changes nothing. A raft log stays; another program is lost.
+
+    All at the same time; one that fails stops no other. The exit status is 2 if one did.
     """
     _roll_out(nodes, cluster_file, names, True, firmwares, as_json)
 
@@ -65,6 +67,8 @@ def deploy(
     nodes: tuple[int, ...], cluster_file: Path, names: tuple[str, ...], as_json: bool
 ) -> None:
     """The same as `up` for boards that have MicroPython already.
+
+    NODES are ids, such as 1 3; without one, all are meant.
 
     Files are compared by hashes that the boards compute; those that differ are copied. A node
     that runs is stopped meanwhile if anything differs, and started again.

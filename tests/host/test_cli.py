@@ -1,6 +1,7 @@
 """`raftctl` and its exit codes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,12 @@ def test_help_fits_a_terminal_of_80_columns(command: str | None) -> None:
     assert result.exit_code == OK
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     assert not result.stdout.replace("[ARGS]...", "").count("...")  # no sentence is cut short
+
+
+def test_help_lists_each_command_once() -> None:
+    listed = re.findall(r"^  ([a-z]+) +\S.*\.$", run(None, "--help").stdout, re.MULTILINE)
+
+    assert listed == list(COMMANDS)
 
 
 def test_help_tells_the_exit_codes() -> None:
