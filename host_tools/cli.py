@@ -26,6 +26,7 @@ SECTIONS = {
         "flash": "flash",
         "monitor": "monitor",
         "repl": "repl",
+        "erase": "erase",
     },
 }
 COMMANDS = {name: module for section in SECTIONS.values() for name, module in section.items()}

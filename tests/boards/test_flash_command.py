@@ -249,7 +249,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
     kept = fill(rom, "nvs", RAFT)
     rom.pulled = pulled
     with hasty(tmp_path):
-        assert is_refused(flash(rom, file), "gone away", "flash again")
+        assert is_refused(flash(rom, file), "gone away", "try again")
     assert not holds(rom, expected(BOARD, file.read_bytes()))
 
     rom.plug_in()
@@ -261,7 +261,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
 def test_flash_that_is_worn_is_noticed(rom: Rom, file: Path) -> None:
     rom.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
 
-    assert is_refused(flash(rom, file), "MD5 of file does not match data in flash", "flash again")
+    assert is_refused(flash(rom, file), "MD5 of file does not match data in flash", "try again")
 
 
 def test_a_flash_that_is_too_small_is_refused(rom: Rom, file: Path) -> None:

@@ -1,0 +1,103 @@
+"""`raftctl erase`: the real esptool, a virtual chip."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from host_tools.cli import main
+from host_tools.options import NOT_POSSIBLE
+from tests.boards.rom import FLASH_BEGIN, FLASH_BYTES, Rom
+from tests.boards.tools import PATIENCE_S, hasty
+
+MAC = "24:0a:c4:c0:db:02"
+CHIP = "esp32c3"
+DATA = b"what somebody has written"
+PLACES = (0, 0x8000, FLASH_BYTES // 2, FLASH_BYTES - len(DATA))
+
+
+@pytest.fixture
+def rom(tmp_path: Path) -> Iterator[Rom]:
+    with used(CHIP, tmp_path) as rom:
+        yield rom
+
+
+def used(chip: str, folder: Path) -> Rom:
+    """A chip with something in each part of its flash."""
+    rom = Rom(chip, folder, MAC)
+    for at in PLACES:
+        rom.flash.program(at, DATA)
+    return rom
+
+
+def erase(rom: Rom, *options: str) -> Result:
+    return CliRunner().invoke(main, ["erase", "--port", str(rom.port), *options])
+
+
+def is_refused(result: Result, *words: str) -> bool:
+    assert result.exit_code == NOT_POSSIBLE
+    assert re.fullmatch(r"Error: .+\n", result.stderr), result.stderr
+    return all(word in result.stderr for word in words)
+
+
+def is_as_it_was(rom: Rom) -> bool:
+    return all(rom.flash.read(at, len(DATA)) == DATA for at in PLACES)
+
+
+def answered(rom: Rom, answer: bytes) -> tuple[int, str]:
+    """The exit status and what was shown, where somebody answers the question."""
+    terminal, child = pty.openpty()
+    command = [sys.executable, "-m", "host_tools.cli", "erase", "--port", str(rom.port)]
+    with subprocess.Popen(command, stdin=child, stdout=child, stderr=child) as process:
+        os.close(child)
+        shown = b""
+        try:
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+                if shown.endswith(b"[y/N]: "):
+                    os.write(terminal, answer)
+        except OSError:
+            pass  # the other end was closed
+        os.close(terminal)
+        return process.wait(PATIENCE_S), shown.decode()
+
+
+@pytest.mark.parametrize("chip", ["esp32", CHIP])  # whose ROMs want it in two ways
+def test_all_of_the_flash_is_erased(tmp_path: Path, chip: str) -> None:
+    with used(chip, tmp_path) as rom:
+        result = erase(rom, "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert rom.image.read_bytes() == b"\xff" * FLASH_BYTES
+    assert f"{rom.port}: {chip} {MAC}: erased" in result.stdout
+
+
+def test_in_a_script_nothing_is_erased_unless_told_so(rom: Rom) -> None:
+    assert is_refused(erase(rom), "--yes")
+
+    assert rom.ops == []  # not even reset
+
+
+def test_whoever_is_there_is_told_what_will_be_lost_and_asked(rom: Rom) -> None:
+    status, shown = answered(rom, b"n\r")
+
+    assert status != 0
+    assert f"{CHIP} {MAC}, 4 MB" in shown and "raft log" in shown and "new id" in shown
+    assert FLASH_BEGIN not in rom.ops and is_as_it_was(rom)
+
+    status, shown = answered(rom, b"y\r")
+
+    assert status == 0, shown
+    assert rom.image.read_bytes() == b"\xff" * FLASH_BYTES
+
+
+def test_a_board_that_does_not_answer_is_told_with_the_remedy(rom: Rom, tmp_path: Path) -> None:
+    rom.silent = True
+    with hasty(tmp_path):
+        assert is_refused(erase(rom, "--yes"), "BOOT", "try again")
