@@ -21,6 +21,7 @@ SECTIONS = {
     },
     "Boards": {
         "boards": "boards",
+        "firmware": "firmware",
         "up": "up",
         "deploy": "up",
         "flash": "flash",
