@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import boards, cluster, downloads
+from host_tools import boards, cluster, completion, downloads
 from host_tools.boards import Board
 from host_tools.downloads import DownloadError
 from host_tools.flashing import FlashError
@@ -14,7 +14,7 @@ from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, json_optio
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[BOARDS]")
+@click.argument("names", nargs=-1, metavar="[BOARDS]", shell_complete=completion.kinds)
 @cluster_option
 @click.option(
     "--version",

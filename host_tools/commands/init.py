@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import attached, boards, cluster, ports, secret, view
+from host_tools import attached, boards, cluster, completion, ports, secret, view
 from host_tools.attached import Asked, Silent
 from host_tools.boards import Board
 from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
@@ -44,6 +44,7 @@ PASSWORD_VARIABLE = "RAFTCTL_WIFI_PASSWORD"
     "--board",
     "kind",
     metavar="NAME",
+    shell_complete=completion.kinds,
     help="Folder in boards/ of all these boards.  [default: by their chips]",
 )
 @click.option(

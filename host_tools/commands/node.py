@@ -4,13 +4,21 @@ from pathlib import Path
 
 import click
 
-from host_tools import cluster, desk
+from host_tools import cluster, completion, desk
 from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, interpreter_option
 
 
 @click.command()
 @cluster_option
-@click.option("--id", "node", type=int, required=True, metavar="N", help="Which node.")
+@click.option(
+    "--id",
+    "node",
+    type=int,
+    required=True,
+    metavar="N",
+    help="Which node.",
+    shell_complete=completion.nodes,
+)
 @interpreter_option
 @click.option(
     "--state",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from host_tools import attached, cluster, ports, secret, view
+from host_tools import attached, cluster, completion, ports, secret, view
 from host_tools.attached import Silent
 from host_tools.cluster import Cluster
 from host_tools.options import (
@@ -21,7 +21,9 @@ from host_tools.options import (
 from host_tools.reporting import reporting
 from host_tools.rollout import Job, Rollout
 
-nodes_argument = click.argument("nodes", nargs=-1, type=int, metavar="[NODES]")
+nodes_argument = click.argument(
+    "nodes", nargs=-1, type=int, metavar="[NODES]", shell_complete=completion.nodes
+)
 
 
 @click.command()
