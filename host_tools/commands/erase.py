@@ -8,9 +8,9 @@ from host_tools.options import NOT_POSSIBLE, Failure, chosen_port, is_somebody_t
 from host_tools.ports import PortError
 
 LOST = (
-    "MicroPython, all files, the raft log and its identity will be gone. If this board is a voter "
-    "it forgets its promises, and nothing will tell: give it a new id in cluster.toml before it "
-    "joins again."
+    "MicroPython, all files, the raft log and its identity will be gone. If this board is a voter, "
+    "it forgets what it has promised, and that it has: before it joins again, give it a new id in "
+    "cluster.toml and deploy all."
 )
 
 
@@ -25,7 +25,8 @@ def erase(port: str | None, yes: bool) -> None:
 
     A voter that is erased forgets what it has promised to others, and that it has promised
     anything: with its old id it may break what the cluster has committed. Give it a new id in
-    cluster.toml first. To empty its log alone is safe, and its id stays: `raftctl flash --wipe`.
+    cluster.toml, and deploy all. To empty its log alone is safe, and the id stays:
+    `raftctl flash --wipe`.
     """
     try:
         port = chosen_port(port)
@@ -37,7 +38,7 @@ def erase(port: str | None, yes: bool) -> None:
         click.echo(LOST)
         if not yes:
             click.confirm("Erase it?", abort=True)
-        click.echo("erasing, which takes some 10 s for 4 MB")
+        click.echo("erasing, which takes a while")
         flashing.erase(port, board.flash_bytes)
     except (FlashError, PortError) as e:
         raise Failure(str(e), NOT_POSSIBLE) from e
