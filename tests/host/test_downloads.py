@@ -1,5 +1,6 @@
 """`raftctl firmware`, and which of the files it got is for a board."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -154,6 +155,17 @@ def test_firmware_is_got_checked_and_kept_with_its_sum(folder: Path, site: Path)
     assert (folder / f"{NAME}.sha256").read_text(encoding="utf-8") == f"{sum}  {NAME}\n"
     assert len(list(folder.iterdir())) == 2
     assert downloads.fitting(C3, ()) == file
+
+
+def test_a_board_may_want_a_variant(folder: Path, site: Path) -> None:
+    put(site, "ESP32_GENERIC-v1.26.1.bin", image(ESP32))
+    put(site, "ESP32_GENERIC-SPIRAM-v1.26.1.bin", image(ESP32, seed=2))
+    board = dataclasses.replace(ESP32, micropython="ESP32_GENERIC-SPIRAM")
+
+    got = downloads.download([board], "1.26.1")
+
+    assert got == [folder / "ESP32_GENERIC-SPIRAM-v1.26.1.bin"]
+    assert downloads.fitting(board, ()) == got[0]
 
 
 def test_firmware_that_has_changed_since_is_refused_until_it_is_got_again(
