@@ -29,6 +29,7 @@ from host_tools.serial_lines import Item
 MAIN, CONFIG = "main.py", "config.json"
 FOLDERS = ("raft", "board", "apps")
 OURS_ALONE = ("raft", "board")  # anything else in these is left over from an older version
+NEW = ".new"  # behind the name of a file that isn't whole yet
 OLDEST = (1, 22)  # MicroPython
 SECTOR_BYTES = 4096  # of littlefs
 UP_S = 60.0  # from a board's start to its node's, on a bad network
@@ -38,8 +39,9 @@ TRIES = 3  # failed attempts to join the network, after which it won't
 # A watchdog that runs can't be stopped, and takes a longer time: it must not bite meanwhile.
 LOOSEN = "import machine\nmachine.WDT(timeout=3600000)"
 
-# Makes FOLDERS; tells the hash of each file there, of MAIN and of CONFIG, and the free bytes.
-HELD = f"""
+# What the board does. held() makes FOLDERS, and tells the hash of each file there, of MAIN and of
+# CONFIG, and the free bytes; take(path, hash) lets a file that was written take its place.
+ON_BOARD = f"""
 import os
 from binascii import hexlify
 from hashlib import sha256
@@ -63,7 +65,12 @@ def held():
     size, _, _, free = os.statvfs("/")[:4]
     print(repr(({{path: hash_of(path) for path in paths}}, size * free)))
 
-held()
+# A serial line has no checksum; and a file is there whole, or as it was before.
+def take(path, sum):
+    is_whole = hash_of(path + {NEW!r}) == sum
+    if is_whole:
+        os.rename(path + {NEW!r}, path)
+    print(repr(is_whole))
 """
 
 Report = Callable[[str, float | None], None]  # as in host_tools/flashing.py
@@ -168,7 +175,8 @@ def _synchronise(
     repl: Repl, wanted: Mapping[str, bytes], report: Report
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Gives what was written, and what was removed."""
-    held, free = repl.value(HELD)
+    repl.run(ON_BOARD)
+    held, free = repl.value("held()")
     stale = tuple(sorted(path for path in held if _is_stale(path, wanted)))
     differing = [path for path in wanted if held.get(path) != _sha256(wanted[path])]
     is_code_new = bool(stale) or any(path != CONFIG for path in differing)
@@ -213,15 +221,12 @@ def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
         def tell(done: int, before: int = before) -> None:
             report("writing files", (before + done) / total)
 
-        new = path + ".new"
-        repl.write(new, data, tell)
-        # Serial lines have no checksum; and the file is there whole or as it was before.
-        if repl.value(f"print(repr(hash_of({new!r})))") != _sha256(data):
+        repl.write(path + NEW, data, tell)
+        if not repl.value(f"take({path!r}, {_sha256(data)!r})"):
             raise DeployError(
                 f"{repl.port}: {path} didn't arrive as it was sent: deploy again, with a better "
                 "cable"
             )
-        repl.run(f"os.rename({new!r}, {path!r})")
         before += len(data)
 
 

@@ -25,7 +25,6 @@ from host_tools.serial_lines import Board, Item
 READ_S = 0.1  # the longest wait for bytes, before other things are looked at
 REOPEN_S = 0.2  # between two attempts to open a port that has gone
 REFRESH_S = 0.1  # of a terminal, however much comes
-MAX_NAME = 12
 OWN = "--"  # in the place of a board's time: said by the monitor itself
 NODE_STYLES = ("cyan", "magenta", "blue", "yellow", "green", "bright_red")
 KIND_STYLES = {"traceback": "red", "reset": "yellow", "port": "bold red"}
@@ -171,7 +170,7 @@ class Lines:
     """The stream as plain lines."""
 
     def __init__(self, names: Iterable[str], out: IO[str]) -> None:
-        self._width = max(len(short(name)) for name in names)
+        self._width = max(len(view.short(name)) for name in names)
         self._out = out
 
     def show(self, items: list[Item]) -> None:
@@ -198,7 +197,7 @@ class Terminal(Screenful):
 
     def __init__(self, names: Iterable[str], glance: Glance, console: Console) -> None:
         super().__init__(console)
-        self._width = max(len(short(name)) for name in names)
+        self._width = max(len(view.short(name)) for name in names)
         self._glance = glance
         self._refreshed = 0.0
 
@@ -227,7 +226,7 @@ class Terminal(Screenful):
         return Group(
             Text(title, "bold", end=""),
             Text("   Ctrl-] quits\n"),
-            view.glance([replace(row, port=short(row.port)) for row in rows]),
+            view.glance([replace(row, port=view.short(row.port)) for row in rows]),
             Text(""),
         )
 
@@ -283,13 +282,8 @@ class Logs:
             ) from e
 
 
-def short(port: str) -> str:
-    """Its name in few letters: ttyUSB0 of /dev/ttyUSB0."""
-    return port.rstrip("/").rsplit("/", 1)[-1][-MAX_NAME:]
-
-
 def label(item: Item) -> str:
-    return short(item.port) if item.node is None else f"n{item.node}"
+    return view.short(item.port) if item.node is None else f"n{item.node}"
 
 
 def host_time(item: Item) -> datetime:
@@ -306,7 +300,7 @@ def prefix(item: Item, width: int) -> str:
 def marked(item: Item, line: str) -> str:
     """What is no event stands behind a bar; what the monitor says names the port."""
     if item.kind == "port":
-        return f"{short(item.port)} {line}"
+        return f"{view.short(item.port)} {line}"
     return line if item.kind in ("event", "reset") else f"| {line}"
 
 

@@ -16,7 +16,7 @@ from host_tools import ports
 STOP_S = 1.5  # for what runs to end after Ctrl-C
 ENTER_S = 5.0  # for a soft reset, boot.py included
 READ_S = 10.0  # the longest that a board may be silent in the middle of something
-CHUNK = 1024  # bytes of a file sent at a time; a board has to hold them three times over
+CHUNK = 2048  # bytes of a file sent at a time; a board holds them three times over
 PROMPT = b">>> "
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 NO_SPACE = 28  # ENOSPC, as MicroPython's OSError tells it
@@ -90,18 +90,19 @@ class Repl:
 
     def write(self, path: str, data: bytes, progress: Callable[[int], None]) -> None:
         """Write a file. progress: is told how many bytes are there."""
-        self.run(f"from binascii import a2b_base64 as d\nf = open({path!r}, 'wb')")
+        self.run(f"from binascii import a2b_base64\nfile = open({path!r}, 'wb')")
         for at in range(0, len(data), CHUNK):
             text = binascii.b2a_base64(data[at : at + CHUNK], newline=False)
-            self.run(f"f.write(d({text!r}))")
+            self.run(f"file.write(a2b_base64({text!r}))")
             progress(min(at + CHUNK, len(data)))
-        self.run("f.close()")
+        self.run("file.close()")
 
     def restart(self) -> serial.Serial:
         """A soft reset, after which the board runs its main.py; gives the port, still open."""
         self._call(self._transport.exit_raw_repl)
         self._call(self._transport.serial.write, CTRL_D)
         port: serial.Serial = self._transport.serial
+        port.timeout = 0  # as `ports.read` wants it
         return port
 
     def _stop(self) -> None:

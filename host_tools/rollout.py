@@ -78,19 +78,23 @@ class Job:
 
 
 class Rollout:
-    """flashes: whether MicroPython is flashed where it is missing, or another.
+    """firmwares: to flash where MicroPython is missing, or another; what was downloaded, too.
 
-    firmwares: the files given for that; else what was downloaded is looked through.
+    None: nothing is flashed. force: look at boards as well that say that they are as they should.
     """
 
     def __init__(
-        self, described: Cluster, wifi: Wifi, flashes: bool, firmwares: Sequence[Path],
+        self,
+        described: Cluster,
+        wifi: Wifi,
+        firmwares: Sequence[Path] | None,
+        force: bool,
         report: Report,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._cluster = described
         self._wifi = wifi
-        self._flashes = flashes
         self._firmwares = firmwares
+        self._force = force
         self._report_as = report
 
     def _report(self, node: int, step: str, share: float | None) -> None:
@@ -139,13 +143,15 @@ class Rollout:
             )
         job.port, job.micropython, job.host = asked.port, asked.micropython, member.host
         config = self._config(member, board)
-        image = downloads.fitting(board, self._firmwares) if self._flashes else None
+        image = None
+        if self._firmwares is not None:
+            image = downloads.fitting(board, self._firmwares)
         if image:
             job.firmware_mark = _mark(flashing.application(image, board))
-        if self._is_up(asked, config, job):
+        if not self._force and self._is_up(asked, config, job):
             job.was_up = True
             return
-        if self._flashes:
+        if self._firmwares is not None:
             self._flash(job, asked, board, image)
         elif asked.runs == NOTHING:
             raise NotUp(f"{asked.port} has no MicroPython: `raftctl up` flashes it")

@@ -19,6 +19,7 @@ ROLE_STYLES = {
     "learner": "yellow",
 }
 UNTOLD = "-"
+MAX_NAME = 12  # characters of a port
 MANY_YEARS = 1000
 UNREACHABLE = "unreachable"
 
@@ -108,6 +109,11 @@ def doubts(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
         if why:
             found.append(f"node {node} has no vote: {why}; it has one again when {until}")
     return found
+
+
+def short(port: str) -> str:
+    """Its name in few letters: ttyUSB0 of /dev/ttyUSB0."""
+    return port.rstrip("/").rsplit("/", 1)[-1][-MAX_NAME:]
 
 
 def plain_table(*names: str, left: Sequence[str] = ()) -> Table:

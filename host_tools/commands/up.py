@@ -57,34 +57,40 @@ def up(
 
     All at the same time; one that fails stops no other. The exit status is 2 if one did.
     """
-    _roll_out(nodes, cluster_file, names, True, firmwares, as_json)
+    _roll_out(nodes, cluster_file, names, firmwares, as_json)
 
 
 @click.command()
 @nodes_argument
 @cluster_option
 @ports_option
+@click.option("--force", is_flag=True, help="Look at the files of nodes that seem as they should.")
 @json_option
 def deploy(
-    nodes: tuple[int, ...], cluster_file: Path, names: tuple[str, ...], as_json: bool
+    nodes: tuple[int, ...],
+    cluster_file: Path,
+    names: tuple[str, ...],
+    force: bool,
+    as_json: bool,
 ) -> None:
     """The same as `up` for boards that have MicroPython already.
 
     NODES are ids, such as 1 3; without one, all are meant.
 
     Files are compared by hashes that the boards compute; those that differ are copied. A node
-    that runs is stopped meanwhile if anything differs, and started again.
+    says by itself whether what was deployed last has changed since, and is left alone if not. With
+    --force it is stopped, for all of its files to be looked at, and started again.
     """
-    _roll_out(nodes, cluster_file, names, False, (), as_json)
+    _roll_out(nodes, cluster_file, names, None, as_json, force)
 
 
 def _roll_out(
     nodes: Sequence[int],
     cluster_file: Path,
     names: Sequence[str],
-    flashes: bool,
-    firmwares: Sequence[Path],
+    firmwares: Sequence[Path] | None,
     as_json: bool,
+    force: bool = False,
 ) -> None:
     described = cluster.load(cluster_file)
     _check(nodes, described)
@@ -95,7 +101,7 @@ def _roll_out(
         raise Failure(str(e), NOT_POSSIBLE) from e
     console = view.console()
     with reporting(console, as_json) as report:
-        jobs = Rollout(described, wifi, flashes, firmwares, report).run(
+        jobs = Rollout(described, wifi, firmwares, force, report).run(
             nodes or sorted(described.nodes), found
         )
     failed = [job for job in jobs if job.problem]
@@ -129,7 +135,7 @@ def _table(jobs: Sequence[Job]) -> Table:
     names = "node", "port", "MAC", "MicroPython", "host", "done"
     made = view.plain_table(*names, left=names)
     for job in jobs:
-        cells = (job.port, job.member.mac, job.micropython, job.member.host, _done(job))
+        cells = (view.short(job.port), job.member.mac, job.micropython, job.member.host, _done(job))
         made.add_row(
             str(job.member.id),
             *(cell or view.UNTOLD for cell in cells),
@@ -141,7 +147,7 @@ def _table(jobs: Sequence[Job]) -> Table:
 def _done(job: Job) -> str:
     if job.was_up:
         return "nothing: it was up"
-    done = [f"{name} flashed" for name in job.flashed]
+    done = ["MicroPython flashed"] if job.flashed else []
     done += ["raft log erased"] if job.wiped else []
     if job.problem:
         return ", ".join([*done, "failed"])

@@ -2,6 +2,7 @@
 
 sync(file): what was written to it has reached the disk. replace_process(argv, keep): become the
 command `argv`, with no open file but the standard ones and the file number `keep`.
+mac(): the board's MAC (6 bytes), which the environment may name.
 kill_after(ms): the process dies of SIGALRM then, unless this is called again before; 0: not at all.
 stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
 write_to_reader(): stdout gives a line as soon as it is whole, to a pipe too, and the process ends
@@ -15,6 +16,14 @@ import sys
 SIGINT = 2
 SIGPIPE = 13
 SIGTERM = 15
+
+_MAC = "RAFT_DESK_MAC"
+_NO_MAC = "020000000000"  # a local one
+
+
+def mac():
+    return bytes.fromhex(os.getenv(_MAC) or _NO_MAC)
+
 
 if sys.implementation.name == "micropython":
     from array import array

@@ -7,15 +7,17 @@ https://docs.espressif.com/projects/esp-idf/en/stable/esp32/api-reference/system
 import hashlib
 import random
 import struct
+from collections.abc import Sequence
 from functools import reduce
 from operator import xor
 
 from host_tools import partition_table
-from host_tools.boards import APP, DATA, FAT, NVS, Partition
-from tests.boards.rom import CHECKSUM_SEED, CHIPS
+from host_tools.boards import APP, DATA, FAT, FIRMWARE_OFFSETS, NVS, Partition
+from tests.boards.rom import CHECKSUM_SEED, CHIPS, Flash
 
 APP_OFFSET = 0x10000
 LOAD_ADDRESS = 0x3FFB0000
+SMALL = 1024  # bytes
 STOCK_TABLE = (
     Partition("nvs", DATA, NVS, 0x9000, 0x6000),
     Partition("factory", APP, 0x00, APP_OFFSET, 0x1F0000),
@@ -40,3 +42,12 @@ def firmware(chip: str, offset: int, size: int = 60_000, seed: int = 1) -> bytes
     boot = image(chip, 12_000, seed + 100).ljust(partition_table.OFFSET - offset, b"\xff")
     table = boot + partition_table.encode(STOCK_TABLE)
     return table.ljust(APP_OFFSET - offset, b"\xff") + image(chip, size, seed)
+
+
+def install(flash: Flash, chip: str, partitions: Sequence[Partition]) -> None:
+    """Program the least that starts, into erased flash; an application if there is a place."""
+    flash.program(FIRMWARE_OFFSETS[chip], image(chip, SMALL))
+    flash.program(partition_table.OFFSET, partition_table.encode(partitions))
+    for partition in partitions:
+        if partition.type == APP:
+            flash.program(partition.offset, image(chip, SMALL))

@@ -1,4 +1,4 @@
-"""A virtual ESP chip in download mode: the ROM loader's end of a serial line.
+"""The loader in the ROM of a virtual ESP chip, and its flash: bytes in, bytes out.
 
 Espressif's description of the protocol:
 https://docs.espressif.com/projects/esptool/en/latest/esp32/advanced-topics/serial-protocol.html
@@ -7,11 +7,7 @@ give esptool `--no-stub`.
 """
 
 import hashlib
-import os
-import select
 import struct
-import threading
-import tty
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +22,7 @@ ROM_FLASH_BYTES = 2 * 1024 * 1024
 FLASH_ID = 0x1640EF  # Winbond W25Q32: maker, kind, 2 ** 0x16 bytes
 SFDP = 0x50444653  # each flash of today has these four letters at the start of its parameters
 
+END = b"\xc0"  # at both ends of a packet
 FLASH_BEGIN, FLASH_DATA, FLASH_END = 0x02, 0x03, 0x04
 SYNC, WRITE_REG, READ_REG = 0x08, 0x09, 0x0A
 SPI_SET_PARAMS, SPI_ATTACH, READ_FLASH_SLOW, CHANGE_BAUDRATE = 0x0B, 0x0D, 0x0E, 0x0F
@@ -36,6 +33,8 @@ SPI_FLASH_MD5, GET_SECURITY_INFO = 0x13, 0x14
 INVALID, FAILED, BAD_CHECKSUM, INFLATE_FAILED = 0x05, 0x06, 0x07, 0x0B
 CHECKSUM_SEED = 0xEF
 SYNC_VALUE = 0x20120707  # not 0, which would be the stub
+SYNC_DATA = b"\x07\x07\x12\x20" + 32 * b"\x55"
+SYNC_PACKET = END + struct.pack("<BBHI", 0, SYNC, len(SYNC_DATA), 0) + SYNC_DATA + END
 MAGIC_REGISTER = 0x40001000
 ESP32_MAGIC = 0x00F01D83
 
@@ -106,12 +105,12 @@ class Flash:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             path.write_bytes(b"\xff" * FLASH_BYTES)
-        self._path = path
+        self.path = path
         self.erased: list[int] = []
         self.worn: set[int] = set()
 
     def read(self, at: int, size: int) -> bytes:
-        with self._path.open("rb") as f:
+        with self.path.open("rb") as f:
             f.seek(at)
             return f.read(size)
 
@@ -128,31 +127,22 @@ class Flash:
         self._write(at, (old & int.from_bytes(data, "little")).to_bytes(len(data), "little"))
 
     def _write(self, at: int, data: bytes) -> None:
-        with self._path.open("r+b") as f:
+        with self.path.open("r+b") as f:
             f.seek(at)
             f.write(data)
 
 
-class Rom:
-    """A board in download mode, plugged in while the context lasts.
+class Loader:
+    """What answers esptool.
 
-    chip: a key of CHIPS. folder: where its flash lies (`flash.bin`, made if it isn't there), and
-    `port`, a link that stays the same when the board is plugged in again.
-    silent: it takes what comes and answers nothing, as a board does whose program runs.
-    pulled: None, or a command, and after how many more of it somebody pulls the cable.
-    ops: each command that was answered.
+    chip: a key of CHIPS. ops: each command that was answered.
     """
 
-    def __init__(self, chip: str, folder: Path, mac: str = "24:0a:c4:00:00:01") -> None:
+    def __init__(self, chip: str, mac: str, flash: Flash) -> None:
         self.chip = CHIPS[chip]
         self.mac = mac
-        self.image = folder / "flash.bin"
-        self.flash = Flash(self.image)
-        self.port = folder / "port"
-        self.silent = False
-        self.pulled: tuple[int, int] | None = None
+        self.flash = flash
         self.ops: list[int] = []
-        self._thread: threading.Thread | None = None
         # What is done with a command's data and checksum; gives a value and data
         self._handlers: dict[int, Callable[[bytes, int], tuple[int, bytes]]] = {
             SYNC: lambda data, checksum: (SYNC_VALUE, b""),
@@ -172,38 +162,11 @@ class Rom:
         }
         if self.chip.has_security_info:
             self._handlers[GET_SECURITY_INFO] = self._security_info
+        self.reset()
 
-    def __enter__(self) -> "Rom":
-        self.plug_in()
-        return self
-
-    def __exit__(self, *exc_info: Any) -> None:
-        self.unplug()
-
-    def plug_in(self) -> None:
-        """Power on, in download mode, at the same port."""
-        self.unplug()
-        self._reset()
-        self.pulled = None
-        self._end_of_cable, self._cable = os.pipe()
-        self._line, self._tty = os.openpty()
-        os.set_blocking(self._line, False)
-        tty.setraw(self._tty)  # and open here as well: a pty whose last user leaves reads as broken
-        self.port.unlink(missing_ok=True)
-        self.port.symlink_to(os.ttyname(self._tty))
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def unplug(self) -> None:
-        """The port goes away, whoever has it open."""
-        if self._thread:
-            os.close(self._cable)  # at whose end the thread wakes up
-            self._thread.join()
-            self._thread = None
-            os.close(self._end_of_cable)
-
-    def _reset(self) -> None:
+    def reset(self) -> None:
         mac = bytes.fromhex(self.mac.replace(":", ""))
+        self._received = b""  # of a packet that hasn't ended yet
         self._registers = dict(self.chip.registers)
         self._registers[self.chip.mac] = int.from_bytes(mac[2:], "big")
         rest = self._registers.get(self.chip.mac + 4, 0)
@@ -212,55 +175,34 @@ class Rom:
         self._at = self._left = self._next = 0
         self._inflate: Any = None
 
-    def _serve(self) -> None:
-        received = bytearray()
-        try:
-            inputs = [self._line, self._end_of_cable]
-            while self._end_of_cable not in select.select(inputs, [], [])[0]:
-                received += os.read(self._line, 4096)
-                *packets, received = received.split(b"\xc0")
-                for packet in packets:
-                    if not self.silent:
-                        packet = packet.replace(b"\xdb\xdc", b"\xc0")
-                        self._answer(bytes(packet.replace(b"\xdb\xdd", b"\xdb")))
-                    if self.pulled and self.pulled[1] == 0:
-                        return
-        finally:
-            self.port.unlink(missing_ok=True)
-            os.close(self._line)
-            os.close(self._tty)
+    def is_meant(self, data: bytes) -> bool:
+        """Whether that can be the next that esptool sends: (the rest of) a packet."""
+        return bool(self._received) or data[:1] in (b"", END, b"\0")
 
-    def _answer(self, packet: bytes) -> None:
+    def take(self, data: bytes) -> bytes:
+        """What it answers to that."""
+        *packets, self._received = (self._received + data).split(END)
+        return b"".join(
+            self._answer(packet.replace(b"\xdb\xdc", END).replace(b"\xdb\xdd", b"\xdb"))
+            for packet in packets
+        )
+
+    def _answer(self, packet: bytes) -> bytes:
         if len(packet) < 8:
-            return
+            return b""
         _, op, size, checksum = struct.unpack_from("<BBHI", packet)
         data = packet[8:]
         if size != len(data) or op not in self._handlers:
             # esptool knows this by its belonging to no command, and by its coming eight times
-            for _ in range(8):
-                self._send(0, error=INVALID)
-            return
+            return 8 * _reply(0, error=INVALID)
         try:
             value, reply = self._handlers[op](data, checksum)
         except Refused as e:
-            self._send(op, error=e.error)
+            return _reply(op, error=e.error)
         except struct.error:
-            self._send(op, error=INVALID)
-        else:
-            self.ops.append(op)
-            if self.pulled and self.pulled[0] == op:
-                self.pulled = op, self.pulled[1] - 1
-            for _ in range(8 if op == SYNC else 1):
-                self._send(op, value, reply)
-
-    def _send(self, op: int, value: int = 0, reply: bytes = b"", error: int = 0) -> None:
-        reply += bytes((error != 0, error, 0, 0))
-        packet = struct.pack("<BBHI", 1, op, len(reply), value) + reply
-        packet = packet.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
-        try:
-            os.write(self._line, b"\xc0" + packet + b"\xc0")
-        except BlockingIOError:
-            pass  # nobody reads: a serial line loses it
+            return _reply(op, error=INVALID)
+        self.ops.append(op)
+        return (8 if op == SYNC else 1) * _reply(op, value, reply)
 
     def _read_register(self, data: bytes, checksum: int) -> tuple[int, bytes]:
         (address,) = struct.unpack("<I", data)
@@ -329,9 +271,8 @@ class Rom:
         return 0, b""
 
     def _end(self, data: bytes, checksum: int) -> tuple[int, bytes]:
-        """The program in flash starts; on a pty nobody sees the reset that brings it back here."""
         struct.unpack("<I", data)
-        self._reset()
+        self.reset()
         return 0, b""
 
     def _md5(self, data: bytes, checksum: int) -> tuple[int, bytes]:
@@ -347,6 +288,12 @@ class Rom:
     def _check_range(self, at: int, size: int) -> None:
         if at + size > self._flash_bytes:
             raise Refused(FAILED)
+
+
+def _reply(op: int, value: int = 0, data: bytes = b"", error: int = 0) -> bytes:
+    data += bytes((error != 0, error, 0, 0))
+    packet = struct.pack("<BBHI", 1, op, len(data), value) + data
+    return END + packet.replace(b"\xdb", b"\xdb\xdd").replace(END, b"\xdb\xdc") + END
 
 
 def _checksum(data: bytes) -> int:

@@ -1,5 +1,6 @@
-"""The virtual board, seen by the real mpremote."""
+"""MicroPython on a virtual board, seen by the real mpremote."""
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -8,26 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.boards.board import PATIENCE_S, RAFT_AT, RAFT_BYTES, TABLE, VFS_AT, Board, flashed
+from host_tools import boards
+from tests.boards import boot
+from tests.boards.board import MAC, PATIENCE_S, Board, flashed, several
+from tests.boards.tools import mpremote
 
-PROMPT = "\n>>> "
+PARTITIONS = boards.load("esp32_generic").partitions
+RAFT_LOG, VFS = PARTITIONS[-2:]
 
 
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Board]:
-    with Board(flashed(tmp_path / "flash"), tmp_path / "ttyUSB0") as board:
-        board.until_printed(PROMPT)
+    with several(tmp_path, 1) as (board,):
         yield board
-
-
-def mpremote(board: Board, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "mpremote", "connect", str(board.port), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def told(board: Board, *arguments: str) -> str:
     """What mpremote prints of a command that succeeds."""
-    done = mpremote(board, *arguments)
+    done = mpremote(board.port, *arguments)
     assert done.returncode == 0, (done.stdout, done.stderr, board.text)
     return done.stdout
 
@@ -42,7 +41,7 @@ def test_code_is_run_and_its_errors_are_told(board: Board) -> None:
     assert told(board, "exec", "import sys; print(sys.implementation.name)") == "micropython\n"
     assert told(board, "exec", "a = 5", "eval", "a + 1") == "6\n"
 
-    failed = mpremote(board, "exec", "def f():\n 1 / 0\nf()")
+    failed = mpremote(board.port, "exec", "def f():\n 1 / 0\nf()")
 
     assert failed.returncode == 1
     assert failed.stdout.splitlines() == [
@@ -51,7 +50,7 @@ def test_code_is_run_and_its_errors_are_told(board: Board) -> None:
         '  File "<stdin>", line 2, in f',
         "ZeroDivisionError: divide by zero",
     ]
-    assert "SyntaxError" in mpremote(board, "exec", "x =").stdout
+    assert "SyntaxError" in mpremote(board.port, "exec", "x =").stdout
 
 
 def test_long_code_goes_by_raw_paste_and_an_unknown_mode_is_refused(board: Board) -> None:
@@ -79,60 +78,69 @@ def test_files_are_copied_listed_hashed_and_removed(board: Board, tmp_path: Path
     assert (tmp_path / "back").read_bytes() == contents
     told(board, "fs", "rm", ":lib/file")
     assert told(board, "fs", "ls", "lib") == "ls :lib\n"
-    assert "No such file" in mpremote(board, "fs", "rm", ":lib/file").stderr
+    assert "No such file" in mpremote(board.port, "fs", "rm", ":lib/file").stderr
 
 
 def test_files_outlive_a_power_cut_and_lie_in_their_part_of_the_flash(
     board: Board, tmp_path: Path
 ) -> None:
-    blank = board.flash.read_bytes()
+    blank = board.flash.path.read_bytes()
     install(board, tmp_path, "print('main', 'is here')")
 
     board.unplug()
-    chip = board.flash.read_bytes()
+    chip = board.flash.path.read_bytes()
     board.plug_in()
 
     board.until_printed("main is here\nMicroPython")
-    assert b"'is here'" in chip[VFS_AT:]
-    assert chip[:VFS_AT] == blank[:VFS_AT]
+    assert b"'is here'" in chip[VFS.offset :]
+    assert chip[: VFS.offset] == blank[: VFS.offset]
 
 
-def test_a_full_file_system_is_an_error_and_no_end(board: Board) -> None:
-    board.unplug()
-    flashed(board.flash, table=[*TABLE[:-1], ("vfs", 1, 0x82, VFS_AT, 0x10000)])
-    board.plug_in()
+def test_a_full_file_system_is_an_error_and_no_end(tmp_path: Path) -> None:
+    partitions = [*PARTITIONS[:-1], dataclasses.replace(VFS, size=0x10000)]
     fill = "f = open('big', 'wb')\nwhile True: f.write(bytes(512))"
+    with flashed(tmp_path / "ttyUSB0", partitions=partitions) as board:
+        assert "OSError: 28" in mpremote(board.port, "exec", fill).stdout
 
-    assert "OSError: 28" in mpremote(board, "exec", fill).stdout
-
-    assert told(board, "fs", "rm", ":big") == "rm :big\n"
-    assert told(board, "fs", "ls") == "ls :\n          75 boot.py\n"
+        assert told(board, "fs", "rm", ":big") == "rm :big\n"
+        assert told(board, "fs", "ls") == "ls :\n          75 boot.py\n"
 
 
 def test_the_raft_partition_is_nor_flash_in_its_own_part_of_the_chip(board: Board) -> None:
     find = "from esp32 import Partition as P; p = P.find(P.TYPE_DATA, label='raft')[0]; "
-    before = board.flash.read_bytes()
+    before = board.flash.path.read_bytes()
+    end = RAFT_LOG.end
 
     assert told(board, "exec", find + "print(p.info())") == (
-        f"(1, 64, {RAFT_AT}, {RAFT_BYTES}, 'raft', False)\n"
+        f"(1, 64, {RAFT_LOG.offset}, {RAFT_LOG.size}, 'raft', False)\n"
     )
     told(board, "exec", find + "p.writeblocks(63, b'vote', 4092)")
-    again = mpremote(board, "exec", find + "p.writeblocks(63, b'x', 4095)")
-    beyond = mpremote(board, "exec", find + "p.writeblocks(64, b'x', 0)")
+    again = mpremote(board.port, "exec", find + "p.writeblocks(63, b'x', 4095)")
+    beyond = mpremote(board.port, "exec", find + "p.writeblocks(64, b'x', 0)")
 
     assert "not erased" in again.stdout and "not within the flash" in beyond.stdout
-    assert board.flash.read_bytes() == before[: VFS_AT - 4] + b"vote" + before[VFS_AT:]
+    assert board.flash.path.read_bytes() == before[: end - 4] + b"vote" + before[end:]
 
 
-def test_nvs_outlives_a_reset(board: Board) -> None:
+FILL = """
+hold = []
+try:
+    while True:
+        hold.append(bytearray(4096))
+except MemoryError:
+    del hold[:2]
+"""
+
+
+def test_nvs_outlives_a_reset_and_can_be_read_in_a_heap_that_is_nearly_full(board: Board) -> None:
     nvs = "from esp32 import NVS; n = NVS('raft'); "
 
-    assert "-4354" in mpremote(board, "exec", nvs + "n.get_i32('k')").stdout
+    assert "-4354" in mpremote(board.port, "exec", nvs + "n.get_i32('k')").stdout
     told(board, "exec", nvs + "n.set_i32('k', -5); n.commit()")
     board.press_reset()
     board.until_printed("POWERON", times=2)
 
-    assert told(board, "exec", nvs + "print(n.get_i32('k'))") == "-5\n"
+    assert told(board, "exec", nvs + FILL + "print(n.get_i32('k'))") == "-5\n"
     assert told(board, "fs", "ls") == "ls :\n          75 boot.py\n"
 
 
@@ -210,27 +218,80 @@ def test_a_port_that_vanishes_is_an_error_and_works_when_it_is_back(board: Board
         board.unplug()
 
         assert process.wait(PATIENCE_S) != 0
-    assert "failed to access" in mpremote(board, "eval", "1").stderr
+    assert "failed to access" in mpremote(board.port, "eval", "1").stderr
     board.plug_in()
     assert told(board, "eval", "6 * 7") == "42\n"
 
 
-def test_a_chip_without_a_partition_table_starts_nothing(tmp_path: Path) -> None:
-    with Board(flashed(tmp_path / "flash", table=[]), tmp_path / "ttyUSB0") as board:
-        board.until_printed("invalid magic number")
+def test_without_vfs_in_the_table_the_files_are_behind_the_last_partition(tmp_path: Path) -> None:
+    # as with MicroPython 1.26
+    last = dataclasses.replace(RAFT_LOG, offset=0x300000, size=0x1000)
+    find = "import esp32; print(esp32.Partition.find(1, label='vfs')[0].info())"
 
-        assert "MicroPython" not in board.text
+    with flashed(tmp_path / "ttyUSB0", partitions=[*PARTITIONS[:-2], last]) as board:
+        assert told(board, "exec", find) == f"(1, 130, {0x301000}, {0xFF000}, 'vfs', False)\n"
 
 
-def test_without_vfs_in_the_table_the_files_are_behind_the_last_partition(
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3"])
+def test_a_program_knows_its_chip_and_its_mac(tmp_path: Path, chip: str) -> None:
+    code = """
+import machine, network, os, sys
+wlan = network.WLAN(network.STA_IF)
+print(sys.platform, sys.implementation.name, sys.implementation.version[0])
+print(sys.implementation._machine)
+print(os.uname().sysname, os.uname().machine)
+print(machine.unique_id().hex(), wlan.config("mac").hex(), wlan.config("pm"))
+"""
+    with flashed(tmp_path / "ttyUSB0", chip) as board:
+        said = told(board, "exec", code).splitlines()
+
+    module, mac = boot.MACHINES[chip], MAC.replace(":", "")
+    assert said == ["esp32 micropython 1", module, f"esp32 {module}", f"{mac} {mac} 1"]
+
+
+def test_a_program_can_read_the_application_that_it_runs_in(board: Board) -> None:
+    told_of = """
+from esp32 import Partition
+head = bytearray(1)
+for app in Partition.find(Partition.TYPE_APP, label="factory") + [Partition(Partition.RUNNING)]:
+    app.readblocks(0, head)
+    print(app.info()[:5], head.hex())
+"""
+
+    assert told(board, "exec", told_of) == "(0, 0, 65536, 2031616, 'factory') e9\n" * 2
+
+
+READS = """
+import asyncio, select, sys
+async def console():
+    poll = select.poll()
+    poll.register(sys.stdin, select.POLLIN)
+    print("runs", "now")
+    while True:
+        while poll.poll(0):
+            print("typed", repr(sys.stdin.read(1)))
+        await asyncio.sleep(0.01)
+asyncio.run(console())
+"""
+
+
+def test_a_program_reads_what_is_typed_and_takes_nothing_that_was_meant_for_the_repl(
     board: Board, tmp_path: Path
 ) -> None:
-    # as with MicroPython 1.26
-    board.unplug()
-    flashed(tmp_path / "flash", table=[("nvs", 1, 2, 0x9000, 0x6000), ("x", 1, 9, 0x300000, 4096)])
+    install(board, tmp_path, READS)
+    board.press_reset()
+    board.until_printed("runs now")
 
-    board.plug_in()
-    board.until_printed(PROMPT, times=2)
+    with open(board.port, "r+b", buffering=0) as port:
+        port.write(b"a\r")
+        board.until_printed("typed 'a'\ntyped '\\r'\n")
+    assert told(board, "resume", "eval", "6 * 7") == "42\n"
 
-    find = "import esp32; print(esp32.Partition.find(1, label='vfs')[0].info())"
-    assert told(board, "exec", find) == f"(1, 130, {0x301000}, {0xFF000}, 'vfs', False)\n"
+    assert "typed '\\x" not in board.text and board.text.count("KeyboardInterrupt") == 1
+
+
+def test_several_boards_are_there_at_a_time(tmp_path: Path) -> None:
+    code = "import machine; print(machine.unique_id()[5])"
+
+    with several(tmp_path, 3) as many:
+        assert [told(board, "exec", code) for board in many] == ["0\n", "1\n", "2\n"]

@@ -1,4 +1,4 @@
-"""`raftctl erase`: the real esptool, a virtual chip."""
+"""`raftctl erase`: the real esptool, a virtual board."""
 
 import os
 import pty
@@ -13,31 +13,31 @@ from click.testing import CliRunner, Result
 
 from host_tools.cli import main
 from host_tools.options import NOT_POSSIBLE
-from tests.boards.rom import FLASH_BEGIN, FLASH_BYTES, Rom
+from tests.boards.board import MAC, Board
+from tests.boards.rom import FLASH_BEGIN, FLASH_BYTES
 from tests.boards.tools import PATIENCE_S, hasty
 
-MAC = "24:0a:c4:c0:db:02"
 CHIP = "esp32c3"
 DATA = b"what somebody has written"
 PLACES = (0, 0x8000, FLASH_BYTES // 2, FLASH_BYTES - len(DATA))
 
 
 @pytest.fixture
-def rom(tmp_path: Path) -> Iterator[Rom]:
-    with used(CHIP, tmp_path) as rom:
-        yield rom
+def board(tmp_path: Path) -> Iterator[Board]:
+    with used(CHIP, tmp_path) as board:
+        yield board
 
 
-def used(chip: str, folder: Path) -> Rom:
-    """A chip with something in each part of its flash."""
-    rom = Rom(chip, folder, MAC)
+def used(chip: str, folder: Path) -> Board:
+    """It has something in each part of its flash, and stays in the loader of its ROM."""
+    board = Board(folder / "ttyUSB0", chip, holds_boot=True)
     for at in PLACES:
-        rom.flash.program(at, DATA)
-    return rom
+        board.flash.program(at, DATA)
+    return board
 
 
-def erase(rom: Rom, *options: str) -> Result:
-    return CliRunner().invoke(main, ["erase", "--port", str(rom.port), *options])
+def erase(board: Board, *options: str) -> Result:
+    return CliRunner().invoke(main, ["erase", "--port", str(board.port), *options])
 
 
 def is_refused(result: Result, *words: str) -> bool:
@@ -46,14 +46,14 @@ def is_refused(result: Result, *words: str) -> bool:
     return all(word in result.stderr for word in words)
 
 
-def is_as_it_was(rom: Rom) -> bool:
-    return all(rom.flash.read(at, len(DATA)) == DATA for at in PLACES)
+def is_as_it_was(board: Board) -> bool:
+    return all(board.flash.read(at, len(DATA)) == DATA for at in PLACES)
 
 
-def answered(rom: Rom, answer: bytes) -> tuple[int, str]:
+def answered(board: Board, answer: bytes) -> tuple[int, str]:
     """The exit status and what was shown, where somebody answers the question."""
     terminal, child = pty.openpty()
-    command = [sys.executable, "-m", "host_tools.cli", "erase", "--port", str(rom.port)]
+    command = [sys.executable, "-m", "host_tools.cli", "erase", "--port", str(board.port)]
     with subprocess.Popen(command, stdin=child, stdout=child, stderr=child) as process:
         os.close(child)
         shown = b""
@@ -70,34 +70,34 @@ def answered(rom: Rom, answer: bytes) -> tuple[int, str]:
 
 @pytest.mark.parametrize("chip", ["esp32", CHIP])  # whose ROMs want it in two ways
 def test_all_of_the_flash_is_erased(tmp_path: Path, chip: str) -> None:
-    with used(chip, tmp_path) as rom:
-        result = erase(rom, "--yes")
+    with used(chip, tmp_path) as board:
+        result = erase(board, "--yes")
 
     assert result.exit_code == 0, result.output
-    assert rom.image.read_bytes() == b"\xff" * FLASH_BYTES
-    assert f"{rom.port}: {chip} {MAC}: erased" in result.stdout
+    assert board.flash.path.read_bytes() == b"\xff" * FLASH_BYTES
+    assert f"{board.port}: {chip} {MAC}: erased" in result.stdout
 
 
-def test_in_a_script_nothing_is_erased_unless_told_so(rom: Rom) -> None:
-    assert is_refused(erase(rom), "--yes")
+def test_in_a_script_nothing_is_erased_unless_told_so(board: Board) -> None:
+    assert is_refused(erase(board), "--yes")
 
-    assert rom.ops == []  # not even reset
+    assert board.loader.ops == []  # not even reset
 
 
-def test_whoever_is_there_is_told_what_will_be_lost_and_asked(rom: Rom) -> None:
-    status, shown = answered(rom, b"n\r")
+def test_whoever_is_there_is_told_what_will_be_lost_and_asked(board: Board) -> None:
+    status, shown = answered(board, b"n\r")
 
     assert status != 0
     assert f"{CHIP} {MAC}, 4 MB" in shown and "raft log" in shown and "new id" in shown
-    assert FLASH_BEGIN not in rom.ops and is_as_it_was(rom)
+    assert FLASH_BEGIN not in board.loader.ops and is_as_it_was(board)
 
-    status, shown = answered(rom, b"y\r")
+    status, shown = answered(board, b"y\r")
 
     assert status == 0, shown
-    assert rom.image.read_bytes() == b"\xff" * FLASH_BYTES
+    assert board.flash.path.read_bytes() == b"\xff" * FLASH_BYTES
 
 
-def test_a_board_that_does_not_answer_is_told_with_the_remedy(rom: Rom, tmp_path: Path) -> None:
-    rom.silent = True
+def test_a_board_that_does_not_answer_is_told_with_the_remedy(board: Board, tmp_path: Path) -> None:
+    board.silent = True
     with hasty(tmp_path):
-        assert is_refused(erase(rom, "--yes"), "BOOT", "try again")
+        assert is_refused(erase(board, "--yes"), "BOOT", "try again")

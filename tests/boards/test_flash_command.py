@@ -1,4 +1,4 @@
-"""`raftctl flash`: the real esptool, a virtual chip."""
+"""`raftctl flash`: the real esptool, a virtual board."""
 
 import dataclasses
 import json
@@ -20,6 +20,8 @@ from host_tools.boards import FIRMWARE_OFFSETS, RAFT, Board, Partition
 from host_tools.cli import main
 from host_tools.flashing import BAUD, FlashError
 from host_tools.options import NOT_POSSIBLE
+from tests.boards.board import MAC
+from tests.boards.board import Board as VirtualBoard
 from tests.boards.images import APP_OFFSET, STOCK_TABLE, firmware
 from tests.boards.rom import (
     CHIPS,
@@ -28,7 +30,6 @@ from tests.boards.rom import (
     READ_FLASH_SLOW,
     SECTOR_BYTES,
     SYNC,
-    Rom,
 )
 from tests.boards.tools import PATIENCE_S, hasty
 
@@ -36,13 +37,13 @@ from tests.boards.tools import PATIENCE_S, hasty
 CHIP = "esp32c3"
 BOARD = boards.load(f"{CHIP}_generic")
 LOG = BOARD.partition(RAFT)
-MAC = "24:0a:c4:c0:db:01"
 
 
 @pytest.fixture
-def rom(tmp_path: Path) -> Iterator[Rom]:
-    with Rom(CHIP, tmp_path, MAC) as rom:
-        yield rom
+def virtual(tmp_path: Path) -> Iterator[VirtualBoard]:
+    """It stays in the loader of its ROM, so that nothing else writes to its flash."""
+    with VirtualBoard(tmp_path / "ttyUSB0", CHIP, holds_boot=True) as virtual:
+        yield virtual
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ def written(file: Path, data: bytes) -> Path:
     return file
 
 
-def flash(rom: Rom, file: Path, *options: str) -> Result:
-    arguments = ["flash", "--port", str(rom.port), "--firmware", str(file), *options]
+def flash(virtual: VirtualBoard, file: Path, *options: str) -> Result:
+    arguments = ["flash", "--port", str(virtual.port), "--firmware", str(file), *options]
     return CliRunner().invoke(main, arguments)
 
 
@@ -71,18 +72,18 @@ def expected(board: Board, data: bytes) -> dict[int, bytes]:
     }
 
 
-def holds(rom: Rom, contents: dict[int, bytes]) -> bool:
-    return all(rom.flash.read(at, len(data)) == data for at, data in contents.items())
+def holds(virtual: VirtualBoard, contents: dict[int, bytes]) -> bool:
+    return all(virtual.flash.read(at, len(data)) == data for at, data in contents.items())
 
 
-def fill(rom: Rom, *names: str) -> dict[int, bytes]:
+def fill(virtual: VirtualBoard, *names: str) -> dict[int, bytes]:
     """What somebody has written into these partitions, by offset."""
     contents = {}
     for partition in map(BOARD.partition, names):
         contents[partition.offset] = random.Random(partition.offset).randbytes(partition.size)
-        rom.flash.erase(partition.offset, partition.size)
-        rom.flash.program(partition.offset, contents[partition.offset])
-    rom.flash.erased.clear()
+        virtual.flash.erase(partition.offset, partition.size)
+        virtual.flash.program(partition.offset, contents[partition.offset])
+    virtual.flash.erased.clear()
     return contents
 
 
@@ -93,23 +94,23 @@ def is_refused(result: Result, *words: str) -> bool:
     return all(word in result.stderr for word in words)
 
 
-def is_untouched(rom: Rom) -> bool:
-    return not rom.flash.erased and not {FLASH_DATA, FLASH_DEFL_DATA} & set(rom.ops)
+def is_untouched(virtual: VirtualBoard) -> bool:
+    return not virtual.flash.erased and not {FLASH_DATA, FLASH_DEFL_DATA} & set(virtual.loader.ops)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_a_blank_board_is_flashed_byte_for_byte(tmp_path: Path, chip: str) -> None:
     board = boards.load(f"{chip}_generic")
     data = firmware(chip, FIRMWARE_OFFSETS[chip])
-    with Rom(chip, tmp_path, MAC) as rom:
-        result = flash(rom, written(tmp_path / "firmware.bin", data), "--json")
+    with VirtualBoard(tmp_path / "ttyUSB0", chip, holds_boot=True) as virtual:
+        result = flash(virtual, written(tmp_path / "firmware.bin", data), "--json")
 
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {
-        "port": str(rom.port), "board": board.name, "mac": MAC, "wiped": False,
+        "port": str(virtual.port), "board": board.name, "mac": MAC, "wiped": False,
         "written": ["boot loader", "partition table", "application"],
     }  # fmt: skip
-    image = rom.image.read_bytes()
+    image = virtual.flash.path.read_bytes()
     blank = bytearray(b"\xff" * len(image))
     for at, piece in expected(board, data).items():
         blank[at : at + len(piece)] = piece
@@ -117,63 +118,63 @@ def test_a_blank_board_is_flashed_byte_for_byte(tmp_path: Path, chip: str) -> No
 
 
 def test_the_raft_log_and_its_identity_survive_a_renewal(
-    rom: Rom, tmp_path: Path, file: Path
+    virtual: VirtualBoard, tmp_path: Path, file: Path
 ) -> None:
-    assert flash(rom, file).exit_code == 0
-    kept = fill(rom, "nvs", RAFT, "vfs")
+    assert flash(virtual, file).exit_code == 0
+    kept = fill(virtual, "nvs", RAFT, "vfs")
     newer = firmware(CHIP, 0, 70_000, seed=2)
 
-    result = flash(rom, written(tmp_path / "newer.bin", newer))
+    result = flash(virtual, written(tmp_path / "newer.bin", newer))
 
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == "asking the board"
     assert "application written and verified" in result.stdout
     assert "raft log is untouched" in result.stdout
-    assert holds(rom, expected(BOARD, newer))
-    assert holds(rom, kept)
+    assert holds(virtual, expected(BOARD, newer))
+    assert holds(virtual, kept)
 
 
-def test_what_is_there_already_is_not_written_again(rom: Rom, file: Path) -> None:
-    assert flash(rom, file).exit_code == 0
-    rom.flash.erased.clear()
-    rom.ops.clear()
+def test_what_is_there_already_is_not_written_again(virtual: VirtualBoard, file: Path) -> None:
+    assert flash(virtual, file).exit_code == 0
+    virtual.flash.erased.clear()
+    virtual.loader.ops.clear()
 
-    result = flash(rom, file)
+    result = flash(virtual, file)
 
     assert result.exit_code == 0
     assert "all is there already" in result.stdout
-    assert is_untouched(rom)
+    assert is_untouched(virtual)
 
 
-def test_wipe_erases_the_raft_log_and_only_it(rom: Rom, file: Path) -> None:
-    assert flash(rom, file).exit_code == 0
-    kept = fill(rom, "nvs", "vfs")
-    fill(rom, RAFT)
+def test_wipe_erases_the_raft_log_and_only_it(virtual: VirtualBoard, file: Path) -> None:
+    assert flash(virtual, file).exit_code == 0
+    kept = fill(virtual, "nvs", "vfs")
+    fill(virtual, RAFT)
 
-    result = flash(rom, file, "--wipe")
+    result = flash(virtual, file, "--wipe")
 
     assert result.exit_code == 0, result.output
-    assert rom.flash.read(LOG.offset, LOG.size) == b"\xff" * LOG.size
-    assert rom.flash.erased == list(range(LOG.offset // SECTOR_BYTES, LOG.end // SECTOR_BYTES))
-    assert holds(rom, expected(BOARD, file.read_bytes()) | kept)
+    assert virtual.flash.read(LOG.offset, LOG.size) == b"\xff" * LOG.size
+    assert virtual.flash.erased == list(range(LOG.offset // SECTOR_BYTES, LOG.end // SECTOR_BYTES))
+    assert holds(virtual, expected(BOARD, file.read_bytes()) | kept)
     assert "comes back as a learner" in result.stdout
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_what_was_never_this_log_is_erased_only_when_asked(
-    rom: Rom, file: Path, moved: bool
+    virtual: VirtualBoard, file: Path, moved: bool
 ) -> None:
     there: tuple[Partition, ...] = STOCK_TABLE[:2]
     if moved:
         there += (Partition(RAFT, LOG.type, LOG.subtype, LOG.offset + LOG.size, LOG.size),)
-    rom.flash.program(partition_table.OFFSET, partition_table.encode(there))
-    fill(rom, RAFT)
+    virtual.flash.program(partition_table.OFFSET, partition_table.encode(there))
+    fill(virtual, RAFT)
 
-    assert is_refused(flash(rom, file), "--wipe", "0x240000" if moved else "no raft log yet")
+    assert is_refused(flash(virtual, file), "--wipe", "0x240000" if moved else "no raft log yet")
 
-    assert is_untouched(rom)
-    assert flash(rom, file, "--wipe").exit_code == 0
-    assert rom.flash.read(LOG.offset, LOG.size) == b"\xff" * LOG.size
+    assert is_untouched(virtual)
+    assert flash(virtual, file, "--wipe").exit_code == 0
+    assert virtual.flash.read(LOG.offset, LOG.size) == b"\xff" * LOG.size
 
 
 @pytest.mark.parametrize(
@@ -195,48 +196,52 @@ def test_what_was_never_this_log_is_erased_only_when_asked(
     ],
 )
 def test_firmware_that_does_not_fit_is_refused_before_the_board_is_asked(
-    rom: Rom, file: Path, damage: Callable[[bytes], bytes], words: tuple[str, ...]
+    virtual: VirtualBoard, file: Path, damage: Callable[[bytes], bytes], words: tuple[str, ...]
 ) -> None:
     written(file, damage(file.read_bytes()))
 
-    assert is_refused(flash(rom, file, "--board", BOARD.name), *words)
+    assert is_refused(flash(virtual, file, "--board", BOARD.name), *words)
 
-    assert rom.ops == []  # not even reset
+    assert virtual.loader.ops == []  # not even reset
 
 
-def test_another_chip_is_refused_before_a_byte_is_written(rom: Rom, tmp_path: Path) -> None:
+def test_another_chip_is_refused_before_a_byte_is_written(
+    virtual: VirtualBoard, tmp_path: Path
+) -> None:
     other = written(tmp_path / "esp32.bin", firmware("esp32", 0x1000))
 
-    assert is_refused(flash(rom, other), "has an esp32c3", "esp32_generic has an esp32:")
+    assert is_refused(flash(virtual, other), "has an esp32c3", "esp32_generic has an esp32:")
 
-    assert is_untouched(rom)
-
-
-def test_an_unknown_board_is_refused(rom: Rom, file: Path) -> None:
-    assert is_refused(flash(rom, file, "--board", "none"), "esp32c3_generic")
-    assert rom.ops == []
+    assert is_untouched(virtual)
 
 
-def test_a_port_that_is_in_use_is_refused(rom: Rom, file: Path) -> None:
-    with serial.Serial(str(rom.port), exclusive=True):
-        assert is_refused(flash(rom, file), "in use")
-
-    assert flash(rom, file).exit_code == 0
+def test_an_unknown_board_is_refused(virtual: VirtualBoard, file: Path) -> None:
+    assert is_refused(flash(virtual, file, "--board", "none"), "esp32c3_generic")
+    assert virtual.loader.ops == []
 
 
-def test_a_port_that_is_not_there_is_refused(rom: Rom, file: Path) -> None:
-    rom.unplug()
+def test_a_port_that_is_in_use_is_refused(virtual: VirtualBoard, file: Path) -> None:
+    with serial.Serial(str(virtual.port), exclusive=True):
+        assert is_refused(flash(virtual, file), "in use")
 
-    assert is_refused(flash(rom, file), "--port")
+    assert flash(virtual, file).exit_code == 0
 
 
-def test_a_board_that_does_not_answer_is_given_up(rom: Rom, tmp_path: Path, file: Path) -> None:
-    rom.silent = True
+def test_a_port_that_is_not_there_is_refused(virtual: VirtualBoard, file: Path) -> None:
+    virtual.unplug()
+
+    assert is_refused(flash(virtual, file), "--port")
+
+
+def test_a_board_that_does_not_answer_is_given_up(
+    virtual: VirtualBoard, tmp_path: Path, file: Path
+) -> None:
+    virtual.silent = True
     with hasty(tmp_path):
-        assert is_refused(flash(rom, file), "BOOT")
+        assert is_refused(flash(virtual, file), "BOOT")
 
-    rom.silent = False
-    assert flash(rom, file).exit_code == 0
+    virtual.silent = False
+    assert flash(virtual, file).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -244,33 +249,33 @@ def test_a_board_that_does_not_answer_is_given_up(rom: Rom, tmp_path: Path, file
     [(SYNC, 1), (READ_FLASH_SLOW, 3), (FLASH_DEFL_DATA, 20)],  # the last: in the application
 )
 def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
-    rom: Rom, tmp_path: Path, file: Path, pulled: tuple[int, int]
+    virtual: VirtualBoard, tmp_path: Path, file: Path, pulled: tuple[int, int]
 ) -> None:
-    kept = fill(rom, "nvs", RAFT)
-    rom.pulled = pulled
+    kept = fill(virtual, "nvs", RAFT)
+    virtual.pulled = pulled
     with hasty(tmp_path):
-        assert is_refused(flash(rom, file), "gone away", "try again")
-    assert not holds(rom, expected(BOARD, file.read_bytes()))
+        assert is_refused(flash(virtual, file), "gone away", "try again")
+    assert not holds(virtual, expected(BOARD, file.read_bytes()))
 
-    rom.plug_in()
+    virtual.plug_in()
 
-    assert flash(rom, file).exit_code == 0
-    assert holds(rom, expected(BOARD, file.read_bytes()) | kept)
-
-
-def test_flash_that_is_worn_is_noticed(rom: Rom, file: Path) -> None:
-    rom.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
-
-    assert is_refused(flash(rom, file), "MD5 of file does not match data in flash", "try again")
+    assert flash(virtual, file).exit_code == 0
+    assert holds(virtual, expected(BOARD, file.read_bytes()) | kept)
 
 
-def test_a_flash_that_is_too_small_is_refused(rom: Rom, file: Path) -> None:
+def test_flash_that_is_worn_is_noticed(virtual: VirtualBoard, file: Path) -> None:
+    virtual.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
+
+    assert is_refused(flash(virtual, file), "MD5 of file does not match data in flash", "try again")
+
+
+def test_a_flash_that_is_too_small_is_refused(virtual: VirtualBoard, file: Path) -> None:
     large = dataclasses.replace(BOARD, flash_bytes=16 << 20)
 
     with pytest.raises(FlashError, match="a flash of 4 MB, and esp32c3_generic of 16"):
-        flashing.flash(str(rom.port), file, large, True, BAUD, lambda step, share: None)
+        flashing.flash(str(virtual.port), file, large, True, BAUD, lambda step, share: None)
 
-    assert is_untouched(rom)
+    assert is_untouched(virtual)
 
 
 @pytest.mark.parametrize(
@@ -281,19 +286,19 @@ def test_a_flash_that_is_too_small_is_refused(rom: Rom, file: Path) -> None:
     ],
 )
 def test_a_board_that_can_not_be_known_by_its_chip_has_to_be_named(
-    rom: Rom, file: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], words: str
+    virtual: VirtualBoard, file: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], words: str
 ) -> None:
     monkeypatch.setattr(boards, "names", lambda *folder: names)
 
-    assert is_refused(flash(rom, file), f"for an {CHIP}", words)
+    assert is_refused(flash(virtual, file), f"for an {CHIP}", words)
 
 
-def test_firmware_that_is_not_there_is_refused(rom: Rom, tmp_path: Path) -> None:
-    assert is_refused(flash(rom, tmp_path / "none.bin"), "none.bin", "can't be read")
+def test_firmware_that_is_not_there_is_refused(virtual: VirtualBoard, tmp_path: Path) -> None:
+    assert is_refused(flash(virtual, tmp_path / "none.bin"), "none.bin", "can't be read")
 
 
 def test_the_only_board_is_found_and_several_are_listed(
-    rom: Rom, file: Path, monkeypatch: pytest.MonkeyPatch
+    virtual: VirtualBoard, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def plugged_in(*devices: str) -> None:
         monkeypatch.setattr(ports, "found", lambda: list(devices))
@@ -305,14 +310,14 @@ def test_the_only_board_is_found_and_several_are_listed(
     assert is_refused(flash_any(), "no serial port was found")
     plugged_in("/dev/ttyUSB0", "/dev/ttyUSB1")
     assert is_refused(flash_any(), "/dev/ttyUSB0, /dev/ttyUSB1", "--port")
-    plugged_in(str(rom.port))
+    plugged_in(str(virtual.port))
     assert flash_any().exit_code == 0
 
 
-def test_a_terminal_shows_how_much_is_done(rom: Rom, file: Path) -> None:
+def test_a_terminal_shows_how_much_is_done(virtual: VirtualBoard, file: Path) -> None:
     terminal, child = pty.openpty()
     command = [sys.executable, "-m", "host_tools.cli", "flash"]
-    command += ["--port", str(rom.port), "--firmware", str(file)]
+    command += ["--port", str(virtual.port), "--firmware", str(file)]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as process:
         os.close(child)

@@ -16,6 +16,11 @@ def esptool(port: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
+def mpremote(port: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mpremote", "connect", str(port), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
 @contextmanager
 def hasty(folder: Path) -> Iterator[None]:
     """Meanwhile esptool tries twice to connect, and waits two seconds for a port that is lost."""

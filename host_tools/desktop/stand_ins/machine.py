@@ -8,7 +8,7 @@ starts it again may say so, with RAFT_DESK_RESET=3 (WDT_RESET) in its environmen
 import os
 import sys
 
-from host_tools.desktop.system import kill_after, replace_process
+from host_tools.desktop.system import kill_after, mac, replace_process
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -33,6 +33,11 @@ def reset():
 
 def reset_cause():
     return int(os.getenv(_CAUSE) or PWRON_RESET)
+
+
+def unique_id():
+    """The MAC (6 bytes)."""
+    return mac()
 
 
 class RTC:

@@ -7,6 +7,8 @@ left it does, too, and ends an attempt that was begun meanwhile.
 
 import time
 
+from host_tools.desktop.system import mac
+
 STA_IF = 0
 
 STAT_IDLE = 1000
@@ -43,7 +45,7 @@ class WLAN:
     _left = 0.0  # when one was left
     _has_joined = False
     _reason = 0
-    _settings = {"pm": PM_PERFORMANCE, "reconnects": -1}
+    _settings = {"pm": PM_PERFORMANCE, "reconnects": -1, "mac": mac()}
 
     def __init__(self, interface=STA_IF):
         if interface != STA_IF:

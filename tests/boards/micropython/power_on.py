@@ -2,11 +2,11 @@
 
     <interpreter> /.../power_on.py FLASH 0 <interpreter>
 
-FLASH: the file that is the flash chip, with a partition table at 0x8000. `/` is littlefs in its
-partition `vfs`; the host's files are out of reach. stdin and stdout are the serial line, without
-the cooking of line ends, and a SIGINT comes with each Ctrl-C: tests/boards/board.py has the other
-end. The 0 and the command of this interpreter are for `machine.reset()`, as in
-host_tools/desktop/run.py.
+FLASH: the file that is the flash chip, with a partition table at 0x8000 that the boot loader has
+found whole. `/` is littlefs in its partition `vfs`; the host's files are out of reach. stdin and
+stdout are the serial line, without the cooking of line ends, and a SIGINT comes with each Ctrl-C:
+tests/boards/board.py has the other end, and tells in the environment which board this is. The 0
+and the command of this interpreter are for `machine.reset()`, as in host_tools/desktop/run.py.
 
 What follows was read in MicroPython's ports/esp32 (main.c, modules/_boot.py, inisetup.py) and
 shared/runtime/pyexec.c.
@@ -17,6 +17,7 @@ import io
 import os
 import struct
 import sys
+from collections import namedtuple
 
 import vfs
 
@@ -34,21 +35,74 @@ TABLE_BYTES = 0xC00
 ENTRY = "<2sBBII16sI"  # magic, type, subtype, offset, bytes, label, flags
 ENTRY_BYTES = 32
 MAGIC = b"\xaa\x50"
+PIECE_BYTES = 64
 FILES = (Partition.TYPE_DATA, 0x82)  # the type and subtype of `vfs`
 
 CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
 RAW_BANNER = "raw REPL; CTRL-B to exit\n>"
-BANNER = (
-    "MicroPython v%d.%d.%d; virtual board with ESP32\n" % sys.implementation.version[:3]
-    + 'Type "help()" for more information.\n'
-)
+RELEASE = sys.version.split("MicroPython ")[1]
+MACHINE = os.getenv("BOARD_MACHINE", "")
+BANNER = "MicroPython " + RELEASE + "; " + MACHINE + '\nType "help()" for more information.\n'
 PASTE_WINDOW = 128  # bytes that may be sent before the board has asked for more
 BOOT = "# This file is executed on every boot (including wake-boot from deepsleep)\n"
 
-# How this start came about, kept over a reset in the environment
+# How this start came about, kept over a reset in the environment: what the ROM prints, or SOFT...
 REASON = "BOARD_RESET"
-SOFTWARE = "rst:0xc (SW_CPU_RESET)"
+SOFTWARE = os.getenv("BOARD_SOFTWARE_RESET", "")
 SOFT, SOFT_RAW = "soft", "soft, into the raw REPL"
+
+# What programs see
+Implementation = namedtuple(  # type: ignore[misc]
+    "Implementation", ("name", "version", "_machine", "_mpy")
+)
+Uname = namedtuple("Uname", ("sysname", "nodename", "release", "version", "machine"))
+ENOENT = 2
+GET_FILE_NUMBER = 10  # a request to streams (py/stream.h)
+
+
+class Module:
+    """A module of this interpreter in which some names are what they are on a board."""
+
+    def __init__(self, module, **names):
+        self._module = module
+        for name in names:
+            setattr(self, name, names[name])
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
+
+
+class Partitions(Module):
+    """The class `Partition`, and what it makes on a board: of the partitions there are, one."""
+
+    def __call__(self, which):
+        if which in (self.BOOT, self.RUNNING):
+            found = self.find(self.TYPE_APP)
+        else:
+            found = self.find(self.TYPE_APP, label=which) + self.find(self.TYPE_DATA, label=which)
+        if not found:
+            raise OSError(ENOENT)
+        return found[0]
+
+
+class Stdin(io.IOBase):
+    """What a program can read: nothing behind a Ctrl-C, which interrupts it."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def read(self, size):
+        data = self._stream.read(0)
+        while len(data) < size:
+            c = self._stream.read(1)
+            if not c or ord(c) == CTRL_C[0]:  # or the other end of the line is gone
+                system.forget_interrupt()
+                raise KeyboardInterrupt
+            data += c
+        return data
+
+    def ioctl(self, request, arg):
+        return sys.stdin.fileno() if request == GET_FILE_NUMBER else -1
 
 
 class Nvs:
@@ -58,9 +112,12 @@ class Nvs:
         self._partition = partition
 
     def load(self):
-        buf = bytearray(self._partition.size)
-        self._partition.readblocks(0, buf)
-        return str(bytes(buf).rstrip(b"\xff"), "utf-8")
+        text = b""
+        piece = bytearray(PIECE_BYTES)  # a node's heap has no room for all of it
+        while b"\xff" not in text:
+            self._partition.readblocks(0, piece, len(text))
+            text += piece
+        return str(text[: text.index(b"\xff")], "utf-8")
 
     def save(self, text):
         self._partition.writeblocks(0, bytes(text, "utf-8"))
@@ -81,7 +138,7 @@ def read_table(path):
             Partition(str(label.rstrip(b"\0"), "ascii"), (type, subtype), path, start, size)
         )
         end = max(end, start + size)
-    if found and not any(partition.label == "vfs" for partition in found):
+    if not any(partition.label == "vfs" for partition in found):
         # As MicroPython 1.26 does: what lies behind the last one
         found.append(Partition("vfs", FILES, path, end, os.stat(path)[6] - end))
     return found
@@ -98,11 +155,6 @@ def mount():
             path = "host_tools.desktop.stand_ins." + name[:-3]
             sys.modules[name[:-3]] = __import__(path, None, None, ("",))
     esp32.table = read_table(sys.argv[1])
-    if not esp32.table:
-        print("E (48) flash_parts: partition 0 invalid magic number 0xffff")
-        print("E (53) boot: Failed to verify partition table")
-        sys.stdin.read()  # there is nothing to run: until the power goes
-        sys.exit()
     esp32.storage = Nvs(named("nvs"))  # type: ignore[assignment]
     flash = named("vfs")
     vfs.umount("/")
@@ -115,6 +167,24 @@ def mount():
             f.write(BOOT)
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def become_board():
+    """Let programs see a board's `sys`, `os` and `esp32`."""
+    own = sys.implementation
+    stdin = Stdin(sys.stdin)
+    stdin.buffer = Stdin(sys.stdin.buffer)
+    sys.modules["sys"] = Module(  # type: ignore[assignment]
+        sys,
+        platform="esp32",
+        implementation=Implementation(own.name, own.version, MACHINE, own._mpy),
+        stdin=stdin,
+    )
+    uname = Uname("esp32", "esp32", "%d.%d.%d" % own.version[:3], RELEASE, MACHINE)
+    sys.modules["os"] = Module(os, uname=lambda: uname)  # type: ignore[assignment]
+    sys.modules["esp32"] = Module(  # type: ignore[assignment]
+        esp32, Partition=Partitions(Partition, BOOT=0, RUNNING=1)
+    )
 
 
 def run_asyncio(coro):
@@ -294,8 +364,9 @@ def main():
     reason = os.getenv(REASON)
     os.putenv(REASON, SOFTWARE)
     if reason not in (SOFT, SOFT_RAW):
-        print("ets Jul 29 2019 12:21:46\n\n%s,boot:0x13 (SPI_FAST_FLASH_BOOT)" % reason)
+        write(reason)
     mount()
+    become_board()
     is_raw = reason == SOFT_RAW
     if run_file("boot.py") and not is_raw:
         run_file("main.py")
