@@ -65,6 +65,7 @@ async def start(settings, events, lives):
 
         tasks.start("watchdog", feed, node, board["watchdog_ms"])
     if "app" in settings:
+        settings["app"]["nodes"] = settings["nodes"]  # for a client (raft/client.py)
         tasks.start("app", run_app, node, settings["app"])
     settings.clear()
     await node.run()

@@ -37,7 +37,7 @@ def facts():
     except (OSError, ValueError):
         pass
     print(repr({
-        "chip": sys.implementation._machine.split(" ")[-1].lower(),
+        "chip": sys.implementation._machine.split(" ")[-1].replace("-", "").lower(),
         "mac": machine.unique_id().hex(),
         "version": "%d.%d.%d" % sys.implementation.version[:3],
         "mpy": sys.implementation._mpy & 0xFF,

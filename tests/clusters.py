@@ -3,7 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from host_tools import desk, micropython
 from host_tools.cluster import FLASH_KB, STATE_KB, Cluster, on_free_ports
+
+# The MicroPythons differ in the size of a word alone: portable tests run under all of them, and of
+# processes those whose subject depends on it.
+ALL_INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
+INTERPRETERS = ALL_INTERPRETERS[:2]
 
 
 def free_cluster(

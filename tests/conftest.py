@@ -4,6 +4,7 @@ import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ class ByFileAndInterpreter(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
     return ByFileAndInterpreter(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Half as many again as there are cores: for a third of its time, a test waits."""
+    cores = yield
+    return cores + (cores + 1) // 2
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

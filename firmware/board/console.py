@@ -40,8 +40,8 @@ class Console:
     def _introduce(self):
         self._events(
             "board",
-            # such as "Generic ESP32C3 module with ESP32C3" (ports/esp32/mpconfigport.h)
-            chip=sys.implementation._machine.split(" ")[-1].lower(),
+            # such as "Generic ESP32S3 module with ESP32-S3" (ports/esp32/mpconfigport.h)
+            chip=sys.implementation._machine.split(" ")[-1].replace("-", "").lower(),
             mac=machine.unique_id().hex(),
             interpreter=NAME,
             deployed=self._deployed,

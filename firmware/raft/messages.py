@@ -233,21 +233,21 @@ class Codec:
         return _entries(buf, n - seal.SEAL_BYTES, m)
 
     def request(self, node, kind, number, payload=b""):
-        """A client's frame to `node` into the buffer; returns its bytes."""
-        return self._client(kind, node, number, payload, HEADER_BYTES + 4)
+        """A client's frame to `node` into the buffer, whoever has this codec; returns its bytes."""
+        return self._client(kind, 0, node, number, payload, HEADER_BYTES + 4)
 
     def reply(self, number, status, leader, result=b""):
         """A node's answer to a client into the buffer; returns the frame's bytes."""
         self.buf[HEADER_BYTES + 4] = status
         self.buf[HEADER_BYTES + 5] = leader
-        return self._client(REPLY, 0, number, result, _REPLY_BYTES)
+        return self._client(REPLY, self.node, 0, number, result, _REPLY_BYTES)
 
-    def _client(self, kind, dst, number, payload, n):
+    def _client(self, kind, src, dst, number, payload, n):
         end = n + len(payload)
         if end + seal.SEAL_BYTES > MAX_DATAGRAM:
             raise ValueError("%d bytes don't fit into a datagram" % len(payload))
         struct.pack_into(
-            _CLIENT, self.buf, 0, MARK, kind, self.node, dst,
+            _CLIENT, self.buf, 0, MARK, kind, src, dst,
             self.cluster, end + seal.SEAL_BYTES, number,
         )  # fmt: skip
         self.buf[n:end] = payload

@@ -18,7 +18,7 @@ def resolve(host, port):
 
 
 class Endpoint:
-    """A non-blocking UDP socket bound to `address` (from `resolve`).
+    """A non-blocking UDP socket bound to `address` (from `resolve`; None: to any free port).
 
     buf: a bytearray for `receive`; others may use it while `is_empty()`. received, sent:
     datagrams. errors: failed calls. reopened: how often the socket was opened anew.
@@ -38,7 +38,9 @@ class Endpoint:
     def _open(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        self.socket.bind(self._address)
+        # Without an address it gets a port when it first sends, on lwIP too (udp_sendto binds it).
+        if self._address is not None:
+            self.socket.bind(self._address)
 
     def serve(self, handle):
         """Await it: calls `handle()` whenever a datagram waits. `handle` takes all there are."""

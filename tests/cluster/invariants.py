@@ -27,6 +27,7 @@ from raft.messages import (
 )
 from raft.sessions import HEADER_BYTES, OPEN, Sessions, has_session
 from raft.store import Store
+from tests.flash import SECTOR_BYTES
 from tests.store.model import Install, Model, Write, contents
 
 
@@ -345,8 +346,9 @@ class Life:
             self._knows(snapshot.index, snapshot.term)
             index = snapshot.index
         while index < core.commit:
-            index += 1
-            self.watch.commits(self, index, core.log.entry(index))
+            for entry in core.log.slice(index + 1, SECTOR_BYTES, 0)[: core.commit - index]:
+                index += 1
+                self.watch.commits(self, index, entry)
         self.commit = core.commit
 
     # Leaders

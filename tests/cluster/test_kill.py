@@ -24,6 +24,7 @@ WRITE_PAUSE_S = 0.01
 WRITE_TIMEOUT_S = 20.0
 ALIVE = 3  # at least, at any time: a majority
 LIFE_S = 0.6  # between two kills, at most
+RESPITE = 1.1  # by so much it is longer for each kill beyond those wanted
 SLOW_LIFE_S = 1.5  # the same where flash is slow, and with it all that a node does
 SETTLE_S = 30.0
 PATIENCE_S = 120.0
@@ -86,12 +87,15 @@ def kill_at_random(
 ) -> None:
     """`kill -9` on any node at any moment; the dead come back after a while.
 
-    So many kills, and more until it is enough.
+    So many kills, and more until it is enough: ever later ones, for a busy machine starts nodes
+    more slowly than these kill them.
     """
     dead: list[int] = []
     deadline = time.monotonic() + PATIENCE_S
     while kills > 0 or not is_enough():
         kills -= 1
+        if kills < 0:
+            life_s *= RESPITE
         assert time.monotonic() < deadline, "too little was written"
         time.sleep(dice.uniform(0, life_s))
         while dead and (len(processes.nodes) <= ALIVE or dice.random() < 0.6):

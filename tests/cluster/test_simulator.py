@@ -14,12 +14,16 @@ TIMEOUT_S = 240
 IS_CPYTHON = sys.implementation.name == "cpython"
 SEEDS = 20 if IS_CPYTHON else 1  # of each test
 STEPS = 5000  # of each seed
-QUIET_MS = 30_000
+QUIET_MS = 20_000  # `make bench` looks at an hour
 
 
-def live_through_faults(first_seed: int) -> None:
+def live_through_faults(first_seed: int) -> dict[str, int]:
+    """How often happened what is worth counting."""
+    happened: dict[str, int] = {}
     for seed in range(first_seed, first_seed + SEEDS):
-        check(seed, STEPS)
+        for what, count in check(seed, STEPS).watch.happened.items():
+            happened[what] = happened.get(what, 0) + count
+    return happened
 
 
 def test_no_rule_is_broken_and_all_heals_1() -> None:
@@ -38,17 +42,11 @@ def test_no_rule_is_broken_and_all_heals_4() -> None:
     live_through_faults(400)
 
 
-def test_no_rule_is_broken_and_all_heals_5() -> None:
-    live_through_faults(500)
+def test_no_rule_is_broken_and_all_heals_and_what_the_rules_are_for_does_happen() -> None:
+    happened = live_through_faults(605)
 
-
-def test_what_the_rules_are_for_does_happen() -> None:
-    happened: dict[str, int] = {}
-    for seed in range(605, 617 if IS_CPYTHON else 614):
-        world = check(seed, STEPS)
-        for what, count in world.watch.happened.items():
-            happened[what] = happened.get(what, 0) + count
-
+    if not IS_CPYTHON:
+        return  # one seed brings a part of it
     for what in ("elections", "crashes", "torn programs", "writes", "reads", "snapshots"):
         assert happened.get(what, 0) > 20, "%s: %s" % (what, happened)
     for what in ("conflicts", "rescues", "installed", "trusted"):
@@ -63,14 +61,14 @@ def without_faults(plan: Plan) -> None:
 
 
 def test_without_faults_the_first_leader_stays() -> None:
-    for seed in range(1, 1 + SEEDS // 2 + 1):
+    for seed in range(1, 1 + SEEDS // 4 + 1):
         # given a cluster in which clients write and read
         world = World(seed, adapt=without_faults)
         while not world.watch.leaders:
             world.step()
         first = dict(world.watch.leaders)
 
-        # when half a minute goes by
+        # when a third of a minute goes by
         while world.now < QUIET_MS * US:
             world.step()
 
@@ -88,7 +86,7 @@ def with_small_flash(plan: Plan) -> None:
 
 
 def test_a_cluster_with_a_small_flash_goes_on_for_ever() -> None:
-    for seed in range(1, 1 + SEEDS // 4 + 1):
+    for seed in range(1, 1 + SEEDS // 8 + 1):
         # given clients that write until each sector has been used several times
         world = World(seed, adapt=with_small_flash)
         while not all(board.flash.erases > 2 * world.plan.sectors for board in world.boards):
@@ -101,7 +99,7 @@ def test_a_cluster_with_a_small_flash_goes_on_for_ever() -> None:
 
 
 def test_a_seed_decides_everything() -> None:
-    worlds = [check(7, STEPS) for _ in range(2)]
+    worlds = [check(7, STEPS // 5) for _ in range(2)]
 
     assert worlds[0].now == worlds[1].now
     assert worlds[0].watch.committed == worlds[1].watch.committed

@@ -37,7 +37,7 @@ from tests.core.group import (
     snapshot_of,
 )
 from tests.dice import Dice
-from tests.flash import PowerCut, RamFlash
+from tests.flash import CUT_STRIDE, PowerCut, RamFlash
 from tests.store.model import read_snapshot
 
 PORTABLE = True
@@ -626,7 +626,7 @@ def test_doubt_ends_in_the_flash_only_when_what_was_lost_is_there_again() -> Non
                 act(node)
                 cut = False
             except PowerCut:
-                size += 1
+                size += CUT_STRIDE
             node.start()
             assert node.core.doubt == 5 or node.log.last >= 5, size
         assert size > 20

@@ -3,10 +3,14 @@
 import os
 import re
 import select
+import subprocess
 import termios
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 PATIENCE_S = 60
+LOCAL_MODES = 3  # of what termios.tcgetattr gives
 
 
 def open_terminal() -> tuple[int, int]:
@@ -31,3 +35,28 @@ class Shown:
             if select.select([self._terminal], [], [], 0.1)[0]:
                 self.text += os.read(self._terminal, 65536).decode(errors="replace")
             plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def until_keys_are_taken_singly(self) -> None:
+        """Until the program hears each key, and not lines."""
+        end = time.monotonic() + PATIENCE_S
+        while termios.tcgetattr(self._terminal)[LOCAL_MODES] & termios.ICANON:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+@contextmanager
+def on_terminal(command: Sequence[str]) -> Iterator[tuple[Shown, "subprocess.Popen[bytes]"]]:
+    """A program, and what it shows; it is killed at the end, if it still runs."""
+    terminal, device = open_terminal()
+    with subprocess.Popen(
+        command, stdin=device, stdout=device, stderr=device, start_new_session=True
+    ) as process:
+        try:
+            yield Shown(terminal), process
+        finally:
+            process.kill()
+    os.close(terminal)
+    os.close(device)

@@ -202,15 +202,3 @@ def test_an_app_that_is_not_there_is_named_and_the_node_does_without(board: Boar
     assert facts["task"] == "app" and "tetris" in facts["error"]
     assert not process.events("reset")
     assert process.end() == 0
-
-
-@each_interpreter
-def test_leader_led_follows_the_leadership(board: Board) -> None:
-    board.deploy(app={"name": "leader_led", "pin": 4})
-    process = board.start()
-
-    process.until(lambda: process.events("leader_led"))
-
-    assert process.events("leader")[0].ms <= process.events("leader_led")[0].ms
-    assert process.events("leader_led")[0].facts == {"on": "1"}
-    assert process.end() == 0

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from host_tools.cluster import ClusterFileError, flash_kb_needed, load, on_desk, on_free_ports
+from host_tools.cluster import (
+    Cluster,
+    ClusterFileError,
+    Member,
+    add_hosts,
+    flash_kb_needed,
+    load,
+    on_desk,
+    on_free_ports,
+)
 
 GOOD = """
 [cluster]
@@ -25,6 +34,13 @@ client_port = 7201
 """
 
 
+MAC = "24:0a:c4:00:00:01"
+BOARDS = {
+    1: Member(1, "", 7101, 7201, MAC, "esp32_generic"),
+    2: Member(2, "10.0.0.2", 7102, 7202, "24:0a:c4:00:00:02", "esp32c3_generic"),
+}
+
+
 def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
     file = tmp_path / "cluster.toml"
     file.write_text(GOOD)
@@ -39,7 +55,9 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     slow = replace(on_desk(tmp_path / "c.toml", 3), slow_flash=True)
-    for cluster in (on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9), slow):
+    desk, free = on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)
+    boards = Cluster(tmp_path / "d.toml", "home", BOARDS, 100, (300, 600))
+    for cluster in (desk, free, slow, boards):
         cluster.path.write_text(cluster.to_toml())
 
         assert load(cluster.path) == cluster
@@ -96,6 +114,11 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
         ('host = "b"', 'host = "a"', "number 2: port is 7101, which is the port of node 1 too"),
         ('host = "b"\nport = 7101', 'host = "b"\nport = 7201', "which is the port of node 7 too"),
         ("port = 7101", "port = 70000", "port is 70000, .* to 65535"),
+        ("id = 7", f'id = 7\nmac = "{MAC}"', "number 2: board is missing"),
+        ("id = 7", 'id = 7\nmac = "24-0a"', "mac is 24-0a: give it as `raftctl boards` does"),
+        ('host = "b"', 'host = ""', "number 2: host is '': give a text"),
+        ("[cluster]", '[app]\nname = "tetris"\n[cluster]', "tetris: choose one of .*leader_led"),
+        ("[cluster]", "[app]\npin = 4\n[cluster]", r"\[app\]: name is missing"),
         ("[[node]]", "[[nodes]]", "nodes is not known here: .* node"),
         ("[[node]]", "[[node", "not valid TOML"),
     ],
@@ -149,3 +172,29 @@ def test_without_nodes_the_section_is_asked_for(tmp_path: Path) -> None:
 def test_a_missing_file_leads_to_init(tmp_path: Path) -> None:
     with pytest.raises(ClusterFileError, match="raftctl init"):
         load(tmp_path / "cluster.toml")
+
+
+def test_two_nodes_are_not_the_same_board(tmp_path: Path) -> None:
+    twice = {1: BOARDS[1], 2: replace(BOARDS[2], mac=MAC.upper())}
+    cluster = Cluster(tmp_path / "cluster.toml", "home", twice)
+    cluster.path.write_text(cluster.to_toml())
+
+    with pytest.raises(ClusterFileError, match=f"mac is {MAC}, which is node 1's too"):
+        load(cluster.path)
+
+
+def test_addresses_are_filled_in_and_all_else_stays(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "cluster.toml", "home", BOARDS)
+    text = cluster.to_toml().replace("id = 1", "id = 1  # behind the door")
+    cluster.path.write_text(text)
+
+    add_hosts(cluster.path, {1: "10.0.0.1"})
+
+    assert cluster.path.read_text() == text.replace('host = ""', 'host = "10.0.0.1"')
+
+
+def test_an_app_and_its_settings_are_as_they_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(GOOD + '[app]\nname = "leader_led"\npin = 4\n')
+
+    assert load(file).app == {"name": "leader_led", "pin": 4}

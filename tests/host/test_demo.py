@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from host_tools import desk, micropython
+from host_tools import desk
 from host_tools.cluster import on_free_ports
 from host_tools.demo import Demo, DemoError, Result, Write
 from host_tools.firmware import FIRMWARE
 from host_tools.replay import Replay
 from host_tools.screens import Lines
+from tests.clusters import INTERPRETERS
 from tests.host.terminals import Shown, open_terminal
 
 PATIENCE_S = 120
 COMMAND = [sys.executable, "-m", "host_tools.cli", "demo"]
-INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
 
 
 def processes_in(folder: Path) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from host_tools import desk, micropython
+from host_tools import desk
 from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import Cluster
 from host_tools.events import Event, parse
 from host_tools.processes import Processes
 from host_tools.replay import replay
-from tests.clusters import free_cluster
+from tests.clusters import INTERPRETERS, free_cluster
 
 NODES = 3
 PATIENCE_S = 30.0
@@ -23,7 +23,7 @@ ELECTION_S = 0.3  # the longest election timeout
 LONG_ENOUGH_S = 10 * ELECTION_S  # to elect a leader, could there be one
 ONE, OTHER, STRANGER = 1, 2, 3  # nodes
 
-each_interpreter = pytest.mark.parametrize("interpreter", [desk.CPYTHON, desk.MICROPYTHON])
+each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
 
 
 class Run:
@@ -70,8 +70,6 @@ class Run:
 @contextmanager
 def run(folder: Path, interpreter: str) -> Iterator[Run]:
     """All nodes of a new cluster."""
-    if interpreter != desk.CPYTHON and not micropython.interpreters():
-        pytest.skip("no MicroPython: make micropython")
     folder.mkdir()
     made = Run(free_cluster(folder / "cluster.toml", NODES), interpreter)
     with made.processes, made.client:

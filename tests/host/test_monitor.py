@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from host_tools import desk, micropython, ports, view
+from host_tools import ports, view
 from host_tools.cli import main
 from host_tools.cluster import on_free_ports
 from host_tools.firmware import FIRMWARE
 from host_tools.monitor import Filter, Glance, JsonLines, Lines, Logs, Watcher
 from host_tools.processes import Processes
 from host_tools.serial_lines import MAX_LINE, QUIET_S, Board, Item
+from tests.clusters import INTERPRETERS
 from tests.host.terminals import Shown, open_terminal
 
 PATIENCE_S = 30
 STEP = 256  # bytes that a board prints at a time
 COMMAND = [sys.executable, "-m", "host_tools.cli", "monitor"]
-INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
 AT = 100_000.0  # in the second day of the epoch, in every time zone
 LEADER = "[raft] n2 0001532 leader last=17 term=4"
 STAT = (

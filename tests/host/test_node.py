@@ -19,19 +19,23 @@ from host_tools.client import Client
 from host_tools.cluster import Cluster, flash_kb_needed, on_free_ports
 from host_tools.events import Event, parse
 from host_tools.firmware import FIRMWARE
+from tests.clusters import ALL_INTERPRETERS, INTERPRETERS
 
 PROJECT = FIRMWARE.parent
 PATIENCE_S = 30.0
-INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
 
 each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
+# what host_tools/desktop/system.py hands to the C library has the size of a word
+each_word_size = pytest.mark.parametrize("interpreter", ALL_INTERPRETERS)
 
 
 class Process:
-    """A process whose lines are gathered; it never outlives the test."""
+    """A process whose lines are gathered, by several in one list; it never outlives the test."""
 
-    def __init__(self, command: list[str], cwd: Path = PROJECT) -> None:
-        self.lines: list[str] = []
+    def __init__(
+        self, command: list[str], cwd: Path = PROJECT, lines: list[str] | None = None
+    ) -> None:
+        self.lines = [] if lines is None else lines
         self._process = subprocess.Popen(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -100,7 +104,7 @@ def node_command(cluster: Cluster, *options: str) -> list[str]:
     return [*command, "--cluster", str(cluster.path), *options]
 
 
-@each_interpreter
+@each_word_size
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm_and_ctrl_c_end_it_cleanly(
     start: Start, cluster: Cluster, number: int, interpreter: str
@@ -243,7 +247,7 @@ def test_status_flash_counts_what_a_node_has_written(
     assert "/18 " in table.stdout.splitlines()[1]
 
 
-@each_interpreter
+@each_word_size
 def test_it_ends_when_nobody_reads_its_events(cluster: Cluster, interpreter: str) -> None:
     command = node_command(cluster, "--interpreter", interpreter)
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
@@ -286,6 +290,24 @@ def test_with_wifi_it_joins_the_network_first(
     assert process.end() == 0
 
 
+WATCHED = """
+from host_tools.desktop import system
+system.kill_after(60_000)
+system.kill_after(50)
+while True:
+    pass
+"""
+
+
+@each_word_size
+def test_a_process_that_hangs_dies_when_its_time_is_up(interpreter: str) -> None:
+    command = [*desk.interpreter_command(interpreter), "-c", WATCHED]
+
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=PATIENCE_S)
+
+    assert done.returncode == -signal.SIGALRM, done.stderr
+
+
 RESETS = 3
 RESETTING_MAIN = f"""
 import machine, os, socket
@@ -301,7 +323,7 @@ print("files", " ".join(os.listdir("/proc/self/fd")))
 """
 
 
-@each_interpreter
+@each_word_size
 def test_a_reset_starts_main_anew_in_the_same_process(
     start: Start, cluster: Cluster, tmp_path: Path, interpreter: str
 ) -> None:

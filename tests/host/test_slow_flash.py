@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from host_tools import desk, micropython
+from host_tools import desk
 from host_tools.desktop.flash import BLOCK_BYTES, PAGE_BYTES
 from host_tools.firmware import FIRMWARE
+from tests.clusters import INTERPRETERS
 
 BLOCKS = 16
 DATA = random.Random(1).randbytes(BLOCKS * BLOCK_BYTES)
 ERASED = b"\xff" * len(DATA)
-INTERPRETERS = [desk.CPYTHON, *(found.name for found in micropython.interpreters())]
 TORN = 10  # kills in the middle of a step that each test waits for
 KILLS = 200  # and after how many it gives up; nearly every one hits a step
 LONGEST_S = 0.08  # from a child's first step to its end

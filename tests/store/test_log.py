@@ -15,7 +15,7 @@ SECTORS = 200
 STEPS = 1500
 SEEDS = 3 if sys.implementation.name == "cpython" else 1
 RAM_BYTES = 1000
-LONGEST = 90  # bytes of an entry's data
+LONGEST = 300  # bytes of an entry's data
 UNCOMMITTED = 12  # entries at most
 
 

@@ -9,6 +9,7 @@ and the node must be able to go on. Here it is a sample of operations; `make tes
 import sys
 
 from tests.dice import Dice
+from tests.flash import CUT_STRIDE
 from tests.store.cuts import ERASE, Operation
 from tests.store.life import Life, check, check_again, check_image
 
@@ -19,7 +20,6 @@ COMMANDS = 1000
 STRIDE = 47 if IS_QUICK else 199  # operations from one that is looked at to the next
 ERASE_STRIDE = 7 if IS_QUICK else 29  # erases
 AGAIN = 3 * STRIDE  # operations from one with a second power cut to the next
-BYTE_STRIDE = 1 if IS_QUICK else 13  # bytes from one power cut to the next
 YOUNG = 22  # commands
 ERASED_STRIDE = 256  # the same in an erase
 
@@ -104,7 +104,7 @@ def test_a_power_cut_behind_any_byte_loses_nothing_acknowledged() -> None:
 
     def look(life: Life, operation: Operation) -> None:
         nonlocal cuts
-        stride = ERASED_STRIDE if operation.offset == ERASE else BYTE_STRIDE
+        stride = ERASED_STRIDE if operation.offset == ERASE else CUT_STRIDE
         # when a power cut leaves the first bytes whole and none of the others
         for done in range(0, operation.bytes(), stride):
             try:
@@ -116,5 +116,5 @@ def test_a_power_cut_behind_any_byte_loses_nothing_acknowledged() -> None:
 
     life = lead(Life(20, look), YOUNG)
 
-    assert cuts > 3000 // BYTE_STRIDE
+    assert cuts > 3000 // CUT_STRIDE
     assert life.seen["compactions"] and life.seen["installs that drop"] and life.seen["truncations"]

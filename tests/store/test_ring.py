@@ -4,7 +4,7 @@ from raft.messages import COMMAND, MAX_DATA, NOOP
 from raft.sector import BUFFER_BYTES, HEADER_BYTES, RECORD_BYTES, record_bytes
 from raft.store import ERASED_AHEAD, PAGE_BYTES, RESERVE, Store, StoreError, StoreFull
 from tests.dice import Dice
-from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
+from tests.flash import CUT_STRIDE, SECTOR_BYTES, PowerCut, RamFlash
 from tests.store.model import NODE, Model, Write, contents, opened
 from tests.support import raises
 
@@ -326,7 +326,7 @@ def test_a_power_cut_behind_a_device_fault_leaves_the_old_log_or_a_part_of_the_n
         new.to(Store(flash, NODE))
         model.take(new)
         model.found(opened(flash))
-        cut += 1
+        cut += CUT_STRIDE
     assert cut > HEADER_BYTES + STATE_BYTES + 300
     # before the next head is whole, what is whole of the program that failed; then the old log
     assert kept == {4, 8, 5}

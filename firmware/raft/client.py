@@ -1,0 +1,237 @@
+"""The key-value store, for a program on a board; a node doesn't need it.
+
+    client = Client(node, settings["nodes"])
+    await client.put(b"lamp", b"on")
+    await client.cas(b"lamp", b"on", b"off")
+
+A client like any other, by UDP to the node that leads, which may be the board's own: lwIP hands
+a datagram to the board's own address back to it (LWIP_NETIF_LOOPBACK, which ESP-IDF switches on
+by default and MicroPython leaves alone).
+
+Keys are bytes of at most 64, values of at most 1,024 bytes; what is longer raises ValueError.
+"""
+
+import asyncio
+import struct
+
+from raft import messages, requests, sessions
+from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
+from raft.udp import Endpoint, resolve
+
+TIMEOUT_MS = 5000
+LISTEN_MS = 5  # between two looks for an answer, while one is awaited
+RESEND_MS = 50  # to a leader that doesn't answer; twice as long each time
+MAX_RESEND_MS = 400
+MAX_QUICK_REDIRECTS = 3  # then nodes contradict each other, and are asked no faster than that
+
+_PROBLEMS = {
+    messages.BUSY: "too many commands wait for commit, or for room in the flash",
+    messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
+    messages.BAD: "the leader doesn't understand the request; it may run another version",
+}
+_HOPELESS = (messages.STATE_FULL, messages.BAD)
+
+
+class ClusterError(Exception):
+    """The cluster could not do what it was asked."""
+
+
+class NotCommitted(ClusterError):
+    """It certainly had no effect, and never will."""
+
+
+class Unknown(ClusterError):
+    """It may have had an effect, or may have one yet."""
+
+
+class Client:
+    """Asks the cluster of `node`, of which `nodes` are those of config.json.
+
+    Each call takes at most `timeout_ms`, and raises NotCommitted or Unknown if the cluster can't
+    answer, OSError if there is no socket to be had. A command takes effect once, however many
+    copies of it are sent; after Unknown one may go on: once the next command is done, a late
+    copy does nothing. Commands of several tasks wait for each other.
+
+    May block for seconds (DNS): make it when the program starts. Raises OSError.
+    """
+
+    def __init__(self, node, nodes, timeout_ms=TIMEOUT_MS):
+        self.timeout_ms = timeout_ms
+        self._node = node
+        self._addresses = {
+            int(i): resolve(entry["host"], entry["client_port"]) for i, entry in nodes.items()
+        }
+        self._one_command = asyncio.Lock()
+        self._session = 0  # not opened yet
+        self._number = 0  # of the session's last command
+
+    def local(self, key):
+        """The value (bytes) of `key` as far as this board has heard, or None.
+
+        At once, and perhaps an old one: a board that is cut off doesn't know what it misses.
+        """
+        # The machine of the machine: behind the sessions.
+        return requests.get_answer(self._node.machine.machine.query(requests.get_query(key)))
+
+    async def get(self, key):
+        """The value (bytes) of `key` at some time during the call, or None."""
+        request = _Request(messages.READ, requests.get_query(key))
+        answer = await self._ask(request, ticks_ms())
+        if answer is None:
+            raise NotCommitted("%s; nothing was read, try again" % self._reason(request))
+        return requests.get_answer(answer)
+
+    async def put(self, key, value):
+        """Store `value` under `key`."""
+        await self._command(requests.put(key, value))
+
+    async def delete(self, key):
+        """Remove `key`; whether it was there."""
+        return await self._command(requests.delete(key)) == b"\1"
+
+    async def cas(self, key, expected, new):
+        """Store `new` if the value of `key` is `expected` (None: there is none); whether it was."""
+        return await self._command(requests.cas(key, expected, new)) == b"\1"
+
+    # Commands
+
+    async def _command(self, payload):
+        async with self._one_command:
+            began = ticks_ms()
+            while True:
+                if not self._session:
+                    await self._open_session(began)
+                self._number += 1  # never used again: a copy may still be on its way
+                command = sessions.command(self._session, self._number, payload)
+                request = _Request(messages.WRITE, command)
+                result = await self._ask(request, began)
+                if result is None:
+                    raise self._failure(request)
+                if result[0] == sessions.DONE:
+                    return result[1:]
+                # So many have opened theirs that this one is forgotten. A command sent but once
+                # has had no effect and gets another session; an earlier copy may have had one.
+                self._session = 0
+                if request.in_doubt or request.copies > 1:
+                    raise Unknown("the session has expired; read the key before you go on")
+
+    async def _open_session(self, began):
+        request = _Request(messages.WRITE, sessions.OPEN)
+        result = await self._ask(request, began)
+        if result is None:
+            raise NotCommitted("%s; nothing was changed, try again" % self._reason(request))
+        self._session = struct.unpack_from("<I", result, 1)[0]
+        self._number = 0
+
+    def _failure(self, request):
+        reason = self._reason(request)
+        if request.in_doubt or request.copies:
+            return Unknown("%s; it may have an effect: read the key before you go on" % reason)
+        return NotCommitted("%s; nothing was changed, try again" % reason)
+
+    def _reason(self, request):
+        if request.problem:
+            return request.problem
+        most = len(self._addresses)
+        return "no leader has done it within %d ms: do %d of %d boards reach each other?" % (
+            self.timeout_ms, most // 2 + 1, most,
+        )  # fmt: skip
+
+    # Asking until the leader has answered
+
+    async def _ask(self, request, began):
+        """The leader's answer (bytes); None if there is none in time, or can be none."""
+        # A socket of its own: late answers to an earlier question don't reach it, and a program
+        # that fails leaves none open.
+        endpoint = Endpoint(None, self._node.codec.buf)
+        try:
+            while not request.is_hopeless:
+                passed_ms = ticks_diff(ticks_ms(), began)
+                if passed_ms >= self.timeout_ms:
+                    break
+                if request.is_due(passed_ms):
+                    self._send(endpoint, request, passed_ms)
+                await sleep_ms(LISTEN_MS)
+                answer = self._hear(endpoint, request)
+                if answer is not None:
+                    return answer
+            return None
+        finally:
+            endpoint.close()
+
+    def _send(self, endpoint, request, passed_ms):
+        # Whoever has just been named, or whom the board's own node follows; 0: nobody.
+        leader = request.hint or self._node.core.leader
+        if leader in self._addresses:
+            request.sent(leader, passed_ms)
+            codec = self._node.codec  # its buffer is free whenever a task has its turn
+            n = codec.request(leader, request.kind, request.number, request.payload)
+            endpoint.send(codec.frame(n), self._addresses[leader])
+
+    def _hear(self, endpoint, request):
+        """Take in what has come; the leader's answer, if it was there."""
+        answer = None
+        frame = endpoint.receive()
+        while frame is not None:  # all of it, for the buffer is used to send, too
+            reply = self._node.codec.decode_reply(frame)
+            if reply is not None and request.first <= reply[1] <= request.number:
+                _, number, status, hint, result = reply
+                if status == messages.OK:
+                    answer = bytes(result)
+                elif number == request.number and request.copies:
+                    request.refused(status, hint)
+            frame = endpoint.receive()
+        return answer
+
+
+class _Request:
+    """One request, and what has become of the copies that were sent.
+
+    An attempt is what was sent to one node under one number, until the node refuses it. Times
+    in ms since the call.
+    """
+
+    def __init__(self, kind, payload):
+        self.kind = kind
+        self.payload = payload
+        self.first = draw(0, messages.MAX_NUMBER >> 1)  # numbers of its attempts: from here ...
+        self.number = self.first - 1  # ... to this one's
+        self.copies = 0  # sent in this attempt
+        self.in_doubt = False  # a copy of an earlier attempt may have taken effect
+        self.is_hopeless = False
+        self.problem = ""  # what the leader has complained of
+        self.hint = 0  # who leads, says the node that was asked last
+        self._node = 0  # that node
+        self._redirects = 0
+        self._wait_ms = RESEND_MS
+        self._due_ms = 0
+
+    def is_due(self, passed_ms):
+        return passed_ms >= self._due_ms
+
+    def sent(self, node, passed_ms):
+        """A copy goes to `node`."""
+        if node != self._node:
+            self._node = node
+            self._wait_ms = RESEND_MS
+            self.in_doubt = self.in_doubt or self.copies > 0
+            self.copies = 0
+        if self.copies == 0:
+            self.number += 1
+        self.copies += 1
+        self.hint = 0
+        self._due_ms = passed_ms + self._wait_ms
+        self._wait_ms = min(2 * self._wait_ms, MAX_RESEND_MS)
+
+    def refused(self, status, hint):
+        """The node has refused one copy. Which settles the attempt only if there was one."""
+        if status == messages.LOST or self.copies > 1:
+            self.in_doubt = True
+        self.copies = 0
+        self.problem = _PROBLEMS.get(status, "")
+        self.is_hopeless = status in _HOPELESS and not self.in_doubt
+        if hint not in (0, self._node):
+            self.hint = hint
+            self._redirects += 1
+            if self._redirects <= MAX_QUICK_REDIRECTS:
+                self._due_ms = 0
