@@ -6,9 +6,11 @@ import select
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60
 LOCAL_MODES = 3  # of what termios.tcgetattr gives
 
@@ -48,12 +50,15 @@ class Shown:
 
 
 @contextmanager
-def on_terminal(command: Sequence[str]) -> Iterator[tuple[Shown, "subprocess.Popen[bytes]"]]:
+def on_terminal(
+    command: Sequence[str], env: Mapping[str, str] | None = None
+) -> Iterator[tuple[Shown, "subprocess.Popen[bytes]"]]:
     """A program, and what it shows; it is killed at the end, if it still runs."""
     terminal, device = open_terminal()
     with subprocess.Popen(
-        command, stdin=device, stdout=device, stderr=device, start_new_session=True
-    ) as process:
+        command, cwd=PROJECT, env=env, stdin=device, stdout=device, stderr=device,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         try:
             yield Shown(terminal), process
         finally:

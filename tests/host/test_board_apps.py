@@ -10,8 +10,8 @@ from pathlib import Path
 from host_tools import desk
 from host_tools.client import Client
 from host_tools.events import Event, parse
-from tests.clusters import free_cluster
-from tests.host.test_node import INTERPRETERS, PATIENCE_S, Process
+from tests.clusters import INTERPRETERS, free_cluster
+from tests.host.test_node import PATIENCE_S, Process
 
 NODES = 3
 PIN = 4
@@ -20,7 +20,7 @@ PHASE_MS, HOLD_MS = 500, 400
 AT_A_TIME_MS = 200  # so late may a line come; to the ms it is test_board_apps_cut_off.py's
 
 # The 32-bit MicroPython if there is one.
-INTERPRETER = desk.interpreter_command(INTERPRETERS[:2][-1])
+INTERPRETER = desk.interpreter_command(INTERPRETERS[-1])
 
 
 class Lines(list[str]):

@@ -18,7 +18,7 @@ from host_tools.firmware import FIRMWARE
 from host_tools.replay import Replay
 from host_tools.screens import Lines
 from tests.clusters import INTERPRETERS
-from tests.host.terminals import Shown, open_terminal
+from tests.host.terminals import on_terminal
 
 PATIENCE_S = 120
 COMMAND = [sys.executable, "-m", "host_tools.cli", "demo"]
@@ -62,20 +62,13 @@ def test_it_kills_the_leader_loses_nothing_and_leaves_nothing_behind(
 
 
 def test_on_a_terminal_it_shows_the_cluster_until_a_key_is_pressed(tmp_path: Path) -> None:
-    terminal, device = open_terminal()
     env = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "", "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [*COMMAND, "--nodes", "3"], cwd=FIRMWARE.parent, stdin=device, stdout=device,
-        stderr=device, env=env,
-    ) as process:  # fmt: skip
-        shown = Shown(terminal)
+    with on_terminal([*COMMAND, "--nodes", "3"], env) as (shown, process):
         shown.until("3 nodes under cpython", "q quits", " leader ", "took a write")
-        os.write(terminal, b"q")
+        shown.type(b"q")
         shown.until("lost: 0")
 
         assert process.wait(PATIENCE_S) == 0
-    os.close(terminal)
-    os.close(device)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
