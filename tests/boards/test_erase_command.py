@@ -1,9 +1,6 @@
 """`raftctl erase`: the real esptool, a virtual board."""
 
-import os
-import pty
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from host_tools.cli import main
-from host_tools.options import NOT_POSSIBLE
+from host_tools.options import NEGATIVE, NOT_POSSIBLE
 from tests.boards.board import MAC, Board
 from tests.boards.rom import FLASH_BEGIN, FLASH_BYTES
-from tests.boards.tools import PATIENCE_S, hasty
+from tests.boards.tools import hasty
+from tests.host.terminals import PATIENCE_S, on_terminal
 
 CHIP = "esp32c3"
 DATA = b"what somebody has written"
@@ -50,24 +48,6 @@ def is_as_it_was(board: Board) -> bool:
     return all(board.flash.read(at, len(DATA)) == DATA for at in PLACES)
 
 
-def answered(board: Board, answer: bytes) -> tuple[int, str]:
-    """The exit status and what was shown, where somebody answers the question."""
-    terminal, child = pty.openpty()
-    command = [sys.executable, "-m", "host_tools.cli", "erase", "--port", str(board.port)]
-    with subprocess.Popen(command, stdin=child, stdout=child, stderr=child) as process:
-        os.close(child)
-        shown = b""
-        try:
-            while chunk := os.read(terminal, 4096):
-                shown += chunk
-                if shown.endswith(b"[y/N]: "):
-                    os.write(terminal, answer)
-        except OSError:
-            pass  # the other end was closed
-        os.close(terminal)
-        return process.wait(PATIENCE_S), shown.decode()
-
-
 @pytest.mark.parametrize("chip", ["esp32", CHIP])  # whose ROMs want it in two ways
 def test_all_of_the_flash_is_erased(tmp_path: Path, chip: str) -> None:
     with used(chip, tmp_path) as board:
@@ -85,15 +65,19 @@ def test_in_a_script_nothing_is_erased_unless_told_so(board: Board) -> None:
 
 
 def test_whoever_is_there_is_told_what_will_be_lost_and_asked(board: Board) -> None:
-    status, shown = answered(board, b"n\r")
+    command = [sys.executable, "-m", "host_tools.cli", "erase", "--port", str(board.port)]
+    with on_terminal(command) as (shown, process):
+        shown.until(f"{CHIP} {MAC}, 4 MB", "raft log", "new id", "[y/N]: ")
+        shown.type(b"n\r")
 
-    assert status != 0
-    assert f"{CHIP} {MAC}, 4 MB" in shown and "raft log" in shown and "new id" in shown
+        assert process.wait(PATIENCE_S) == NEGATIVE
     assert FLASH_BEGIN not in board.loader.ops and is_as_it_was(board)
 
-    status, shown = answered(board, b"y\r")
+    with on_terminal(command) as (shown, process):
+        shown.until("[y/N]: ")
+        shown.type(b"y\r")
 
-    assert status == 0, shown
+        assert process.wait(PATIENCE_S) == 0
     assert board.flash.path.read_bytes() == b"\xff" * FLASH_BYTES
 
 
