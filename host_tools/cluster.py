@@ -209,6 +209,17 @@ def load(path: str | os.PathLike[str]) -> Cluster:
     return _cluster(path, root)
 
 
+def load_with_hosts(path: str | os.PathLike[str]) -> Cluster:
+    """The same, if it tells where all nodes are. Raises ClusterFileError."""
+    loaded = load(path)
+    for member in loaded.nodes.values():
+        if not member.host:
+            raise ClusterFileError(
+                f"{path}: node {member.id} has no host yet: `raftctl up` finds it out"
+            )
+    return loaded
+
+
 def _cluster(path: Path, root: Table) -> Cluster:
     cluster = root.table("cluster")
     cluster.known("name", "heartbeat_ms", "election_ms")

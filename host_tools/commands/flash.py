@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import boards, view
+from host_tools import boards, completion, view
 from host_tools.flashing import BAUD, Flashed, FlashError
 from host_tools.flashing import flash as flash_board
 from host_tools.options import NOT_POSSIBLE, Failure, chosen_port, json_option, port_option
@@ -26,6 +26,7 @@ WIPED = (
     "--board",
     "board_name",
     metavar="NAME",
+    shell_complete=completion.kinds,
     help="Its folder in boards/.  [default: the one with the firmware's chip]",
 )
 @click.option(
@@ -41,6 +42,7 @@ WIPED = (
     type=click.IntRange(9600),
     default=BAUD,
     show_default=True,
+    metavar="N",
     help="Speed of the line; lower it if the cable is bad.",
 )
 @json_option

@@ -254,7 +254,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
     kept = fill(virtual, "nvs", RAFT)
     virtual.pulled = pulled
     with hasty(tmp_path):
-        assert is_refused(flash(virtual, file), "gone away", "flash again")
+        assert is_refused(flash(virtual, file), "gone away", "try again")
     assert not holds(virtual, expected(BOARD, file.read_bytes()))
 
     virtual.plug_in()
@@ -266,9 +266,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
 def test_flash_that_is_worn_is_noticed(virtual: VirtualBoard, file: Path) -> None:
     virtual.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
 
-    assert is_refused(
-        flash(virtual, file), "MD5 of file does not match data in flash", "flash again"
-    )
+    assert is_refused(flash(virtual, file), "MD5 of file does not match data in flash", "try again")
 
 
 def test_a_flash_that_is_too_small_is_refused(virtual: VirtualBoard, file: Path) -> None:
