@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from host_tools import attached, boards, cluster, completion, ports, secret, view
-from host_tools.attached import Asked, Silent
+from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import Board
 from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
 from host_tools.options import (
@@ -119,7 +119,9 @@ def _for_boards(
         rows.add_row(str(member.id), member.board, member.mac, board.port)
     view.console().print(rows)
     click.echo(f"Wrote {file}{f' and {secrets}' if wifi else f'; {secrets} was there'}. Then")
-    click.echo("  raftctl up")
+    if any(board.runs == NOTHING for board in answered):
+        click.echo("  make firmware    for MicroPython, by internet; or make up FIRMWARE=file.bin")
+    click.echo("  make up")
 
 
 def _described(file: Path, name: str, answered: Sequence[Asked], kinds: Sequence[Board]) -> Cluster:
