@@ -10,9 +10,11 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup micropython demo test test-power lint bench clean
+.PHONY: boards firmware up deploy flash monitor repl erase
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} \
+	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev micropython  ## install everything: raftctl, test tools, MicroPython
 
@@ -43,6 +45,39 @@ clean:  ## remove all that make has made
 	rm -rf $(VENV) .tools build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find firmware host_tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What follows has one command of raftctl in each; ARGS goes to that as it is.
+RAFTCTL = @$(BIN)/raftctl
+PORTS   = $(PORT:%=--port '%')
+FILES   = $(FIRMWARE:%=--firmware '%')
+
+## For boards: PORT="/dev/ttyUSB0 ..." (else all on USB), NODE="1 ..." (else all)
+
+boards: $(VENV)/runtime  ## list the boards that are plugged in
+	$(RAFTCTL) boards $(PORTS) $(ARGS)
+
+firmware: $(VENV)/firmware  ## get MicroPython (BOARD="esp32_generic ...", else those of cluster.toml)
+	$(RAFTCTL) firmware $(BOARD) $(ARGS)
+
+up: $(VENV)/runtime  ## make boards nodes of cluster.toml: flash, deploy, start (FIRMWARE=file.bin)
+	$(RAFTCTL) up $(NODE) $(PORTS) $(FILES) $(ARGS)
+
+deploy: $(VENV)/runtime  ## the same for boards that have MicroPython
+	$(RAFTCTL) deploy $(NODE) $(PORTS) $(ARGS)
+
+monitor: $(VENV)/runtime  ## watch boards
+	$(RAFTCTL) monitor $(PORT:%='%') $(ARGS)
+
+## For one board: PORT=/dev/ttyUSB0 (else the only one there is)
+
+flash: $(VENV)/runtime  ## put MicroPython onto it, and nothing else (FIRMWARE=file.bin BOARD=)
+	$(RAFTCTL) flash $(PORTS) $(BOARD:%=--board %) $(FILES) $(ARGS)
+
+repl: $(VENV)/runtime  ## talk to it (or NODE=2)
+	$(RAFTCTL) repl $(or $(NODE),$(PORT:%='%')) $(ARGS)
+
+erase: $(VENV)/runtime  ## erase all of its flash
+	$(RAFTCTL) erase $(PORTS) $(ARGS)
+
 $(BIN)/python:
 	@python=; for p in $(PYTHONS); do \
 	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
@@ -69,6 +104,11 @@ $(VENV)/dev: $(VENV)/runtime
 	@echo "Installing test tools into $(VENV)/ ..."
 	@$(PIP) install --editable '.[dev]' || { $(no_install); }
 	@$(PIP) install --upgrade --target $(VENV)/typings '$(STUBS)' || { $(no_install); }
+	@touch $@
+
+$(VENV)/firmware: $(VENV)/runtime
+	@echo "Installing mpflash into $(VENV)/ ..."
+	@$(PIP) install --editable '.[firmware]' || { $(no_install); }
 	@touch $@
 
 no_install = echo "pip could not install it (see above): is the network there, and a package index?" >&2; exit 1

@@ -8,25 +8,30 @@ from host_tools.client import NotCommitted, Unknown
 from host_tools.options import NOT_COMMITTED, NOT_POSSIBLE, UNKNOWN, Failure
 from host_tools.settings import FileError
 
-# Command -> its module in host_tools/commands, loaded when it is needed: `node` starts at once.
-COMMANDS = {
-    "init": "init",
-    "node": "node",
-    "status": "status",
-    "put": "values",
-    "get": "values",
-    "delete": "values",
-    "cas": "values",
-    "keys": "values",
-    "demo": "demo",
-    "boards": "boards",
-    "flash": "flash",
-    "deploy": "up",
-    "up": "up",
-    "monitor": "monitor",
-    "repl": "repl",
-    "doctor": "doctor",
+# Section of the help, command -> its module in host_tools/commands, loaded when it is needed:
+# `node` starts at once.
+SECTIONS = {
+    "Cluster": {"init": "init", "node": "node", "status": "status", "demo": "demo"},
+    "Values": {
+        "put": "values",
+        "get": "values",
+        "delete": "values",
+        "cas": "values",
+        "keys": "values",
+    },
+    "Boards": {
+        "boards": "boards",
+        "firmware": "firmware",
+        "up": "up",
+        "deploy": "up",
+        "flash": "flash",
+        "monitor": "monitor",
+        "doctor": "doctor",
+        "repl": "repl",
+        "erase": "erase",
+    },
 }
+COMMANDS = {name: module for section in SECTIONS.values() for name, module in section.items()}
 
 
 class Commands(click.Group):
@@ -36,11 +41,15 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = import_module(f"host_tools.commands.{COMMANDS[name]}")
-        command: click.Command = getattr(module, name)
-        return command
+        return _command(name) if name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        left = formatter.width - width - 4  # two columns before the name, two behind it
+        for section, names in SECTIONS.items():
+            rows = [(name.ljust(width), _command(name).get_short_help_str(left)) for name in names]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -51,6 +60,12 @@ class Commands(click.Group):
             raise Failure(str(e), UNKNOWN) from e
         except FileError as e:
             raise Failure(str(e), NOT_POSSIBLE) from e
+
+
+def _command(name: str) -> click.Command:
+    module = import_module(f"host_tools.commands.{COMMANDS[name]}")
+    command: click.Command = getattr(module, name)
+    return command
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -107,7 +107,7 @@ class Client:
     def __init__(
         self, cluster: str | os.PathLike[str] = cluster_file.DEFAULT_FILE, timeout: float = 5.0
     ) -> None:
-        self.cluster = cluster_file.load(cluster)
+        self.cluster = cluster_file.load_with_hosts(cluster)
         self.timeout = timeout
         self.leader = 0  # the node that is believed to lead; 0: none
         self._addresses = _resolve(self.cluster)

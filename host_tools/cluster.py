@@ -2,7 +2,9 @@
 
 # mypy: allow-untyped-calls
 
+import errno
 import os
+import random
 import re
 import socket
 from bisect import bisect_right
@@ -30,6 +32,7 @@ STATE_KB = 256
 BLOCK_KB = 4
 MAX_KB = 1 << 20
 LOOPBACK = "127.0.0.1"
+FREE_PORTS = range(20_000, 32_768)  # Linux and macOS hand out those from 32,768 and 49,152 on
 APPS = FIRMWARE / "apps"
 
 MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
@@ -161,13 +164,21 @@ def on_desk(path: Path, nodes: int) -> Cluster:
 
 
 def on_free_ports(path: Path, nodes: int) -> Cluster:
-    """The same, on UDP ports that were free a moment ago."""
+    """The same, on UDP ports that were free a moment ago, and which no client is given while a
+    node is down. Raises OSError if there are too few."""
+    ports: list[int] = []
     with ExitStack() as stack:
-        ports = []
-        for _ in range(2 * nodes):
+        for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
             probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            probe.bind((LOOPBACK, 0))
-            ports.append(probe.getsockname()[1])
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            ports.append(port)
+            if len(ports) == 2 * nodes:
+                break
+        else:
+            raise OSError(errno.EADDRINUSE, "too few UDP ports are free: stop other programs")
     members = [Member(i, LOOPBACK, ports.pop(), ports.pop()) for i in range(1, nodes + 1)]
     return Cluster(path, "demo", {m.id: m for m in members})
 
@@ -196,6 +207,17 @@ def load(path: str | os.PathLike[str]) -> Cluster:
     root = settings.read(path, absent, ClusterFileError)
     root.known("cluster", "desk", "app", "node")
     return _cluster(path, root)
+
+
+def load_with_hosts(path: str | os.PathLike[str]) -> Cluster:
+    """The same, if it tells where all nodes are. Raises ClusterFileError."""
+    loaded = load(path)
+    for member in loaded.nodes.values():
+        if not member.host:
+            raise ClusterFileError(
+                f"{path}: node {member.id} has no host yet: `raftctl up` finds it out"
+            )
+    return loaded
 
 
 def _cluster(path: Path, root: Table) -> Cluster:

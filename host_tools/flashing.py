@@ -1,4 +1,4 @@
-"""Puts MicroPython and a board's partition table into its flash, by esptool.
+"""Puts MicroPython and a board's partition table into its flash, or erases it, by esptool.
 
 esptool is run with `--no-stub`: it talks to the loader in the chip's ROM and loads no program of
 its own into the board first. Compressed, that takes as long as the serial line does.
@@ -70,6 +70,12 @@ def ask(port: str, baud: int = BAUD) -> Attached:
         return _Esptool(port, baud, Path(folder)).ask()
 
 
+def erase(port: str, flash_bytes: int, baud: int = BAUD) -> None:
+    """Erase all of a board's flash, which is that large (`ask`). Raises FlashError."""
+    with tempfile.TemporaryDirectory(prefix="raftctl-flash-") as folder:
+        _Esptool(port, baud, Path(folder)).erase(0, flash_bytes)
+
+
 def application(firmware: Path, board: Board) -> bytes:
     """What of that file goes into the application's partition. Raises FlashError."""
     return _pieces(firmware, _read(firmware), board)[-1].data
@@ -105,7 +111,8 @@ def flash(
         _check(attached, board, port, wipe)
         if wipe:
             report("erasing the raft log", None)
-            tool.erase(board.partition(RAFT))
+            log = board.partition(RAFT)
+            tool.erase(log.offset, log.size)
         return Flashed(board.name, attached.mac, tool.write(pieces, report), wipe)
 
 
@@ -139,8 +146,9 @@ class _Esptool:
             partitions=partition_table.decode(file.read_bytes()),
         )
 
-    def erase(self, partition: Partition) -> None:
-        self._run("erase-region", hex(partition.offset), hex(partition.size))
+    def erase(self, at: int, size: int) -> None:
+        # As `erase-flash` the ROM's loader doesn't know it.
+        self._run("erase-region", hex(at), hex(size))
 
     def write(self, pieces: list[_Piece], report: Report) -> tuple[str, ...]:
         """Gives the names of those that weren't in the flash already; all are verified."""
@@ -214,16 +222,16 @@ def _found(pattern: str, said: str) -> str:
 _REMEDIES = (
     (
         r"exclusively lock|Access is denied|resource busy",
-        "is in use by another program: end that (a monitor, a REPL), and flash again",
+        "is in use by another program: end that (a monitor, a REPL), and try again",
     ),
     (
         r"Permission denied",
         "may not be used by you: join the group it belongs to (often dialout), log in again, "
-        "and flash again",
+        "and try again",
     ),
     (
         r"Failed to connect|No serial data",
-        "has no board that answers: hold its BOOT button, press RESET, and flash again; or the "
+        "has no board that answers: hold its BOOT button, press RESET, and try again; or the "
         "cable carries no data",
     ),
     (
@@ -237,15 +245,15 @@ def _explained(port: str, said: str) -> str:
     """One line from what esptool says when it has failed."""
     if "Connecting" in said and re.search("serial exception|Errno 5|Input/output", said):
         return (
-            f"{port} has gone away while the board was being flashed: see to the cable, plug it "
-            "in again, and flash again"
+            f"{port} has gone away in the middle: see to the cable, plug the board in again, and "
+            "try again"
         )
     for pattern, remedy in _REMEDIES:
         if re.search(pattern, said, re.IGNORECASE):
             return f"{port} {remedy}"
     errors = re.findall(r"(?:error occurred|Error): (.+)", said)
     why = errors[-1] if errors else said.strip().rpartition("\n")[2]
-    return f"{port}: esptool failed ({why}): flash again, slower with --baud 115200"
+    return f"{port}: esptool failed ({why}): try again, slower with --baud 115200"
 
 
 def _read(firmware: Path) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import ports
+from host_tools import completion, ports
 from host_tools.cluster import DEFAULT_FILE
 from host_tools.desk import CPYTHON
 
@@ -33,7 +33,7 @@ cluster_option = click.option(
     default=DEFAULT_FILE,
     show_default=True,
     metavar="FILE",
-    help="The file that describes the cluster.",
+    help="The cluster's file.",
 )
 
 timeout_option = click.option(
@@ -54,6 +54,7 @@ port_option = click.option(
     envvar=PORT_VARIABLES,
     show_envvar=True,
     metavar="PORT",
+    shell_complete=completion.found_ports,
     help="Where the board is: /dev/ttyUSB0, COM3, a URL.  [default: the only one there is]",
 )
 
@@ -64,6 +65,7 @@ ports_option = click.option(
     envvar=PORT_VARIABLES,
     show_envvar=True,
     metavar="PORT",
+    shell_complete=completion.found_ports,
     help="Where a board is; for several, again.  [default: all on USB]",
 )
 

@@ -26,12 +26,14 @@ MAX_SECONDS = 1800.0  # every acknowledged write is kept in memory until the end
     type=click.IntRange(3, 9),
     default=NODES,
     show_default=True,
+    metavar="N",
     help="How many; fewer than three can lose none.",
 )
 @interpreter_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0, MAX_SECONDS),
+    metavar="SECONDS",
     help=f"How long, about.  [default: on a terminal until q is pressed, else {SECONDS:g}]",
 )
 def demo(nodes: int, interpreter: str, seconds: float | None) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from host_tools import boards, view
+from host_tools import boards, completion, downloads, flashing, view
+from host_tools.boards import Board
 from host_tools.flashing import BAUD, Flashed, FlashError
 from host_tools.flashing import flash as flash_board
 from host_tools.options import NOT_POSSIBLE, Failure, chosen_port, json_option, port_option
@@ -26,14 +27,14 @@ WIPED = (
     "--board",
     "board_name",
     metavar="NAME",
+    shell_complete=completion.kinds,
     help="Its folder in boards/.  [default: the one with the firmware's chip]",
 )
 @click.option(
     "--firmware",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="MicroPython's .bin for this board.",
+    help="MicroPython's .bin for this board.  [default: what `make firmware` got]",
 )
 @click.option("--wipe", is_flag=True, help="Erase the raft log too.")
 @click.option(
@@ -41,13 +42,14 @@ WIPED = (
     type=click.IntRange(9600),
     default=BAUD,
     show_default=True,
+    metavar="N",
     help="Speed of the line; lower it if the cable is bad.",
 )
 @json_option
 def flash(
     port: str | None,
     board_name: str | None,
-    firmware: Path,
+    firmware: Path | None,
     wipe: bool,
     baud: int,
     as_json: bool,
@@ -65,6 +67,7 @@ def flash(
     board = boards.load(board_name) if board_name else None
     try:
         port = chosen_port(port)
+        firmware = firmware or _downloaded(port, board)
         with reporting(view.console(), as_json) as report:
             done = flash_board(port, firmware, board, wipe, baud, partial(report, ""))
     except (FlashError, PortError) as e:
@@ -73,6 +76,20 @@ def flash(
         click.echo(json.dumps({"port": port, **dataclasses.asdict(done)}))
     else:
         click.echo(summary(port, done))
+
+
+def _downloaded(port: str, board: Board | None) -> Path:
+    """The file for the board at that port. Raises Failure, FlashError."""
+    chip = board.chip if board else flashing.ask(port).chip
+    for kind in [board] if board else boards.with_chip(chip):
+        file = downloads.fitting(kind, ())
+        if file:
+            return file
+    raise Failure(
+        f"no firmware for an {chip} was downloaded: get it with `make firmware BOARD=NAME`, or "
+        "give a file with --firmware",
+        NOT_POSSIBLE,
+    )
 
 
 def summary(port: str, done: Flashed) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from host_tools import attached, boards, cluster, ports, secret, view
-from host_tools.attached import Asked, Silent
+from host_tools import attached, boards, cluster, completion, ports, secret, view
+from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import Board
 from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
 from host_tools.options import (
@@ -27,13 +27,16 @@ PASSWORD_VARIABLE = "RAFTCTL_WIFI_PASSWORD"
 
 @click.command()
 @cluster_option
-@click.option("--name", default="demo", show_default=True, help="The cluster's name.")
+@click.option(
+    "--name", default="demo", show_default=True, metavar="NAME", help="The cluster's name."
+)
 @click.option("--desk", is_flag=True, help="Nodes on this machine, whatever is plugged in.")
 @click.option(
     "--nodes",
     type=click.IntRange(1, MAX_NODES),
     default=DEFAULT_NODES,
     show_default=True,
+    metavar="N",
     help="How many, on this machine; an even number survives no more failures than one less.",
 )
 @ports_option
@@ -41,6 +44,7 @@ PASSWORD_VARIABLE = "RAFTCTL_WIFI_PASSWORD"
     "--board",
     "kind",
     metavar="NAME",
+    shell_complete=completion.kinds,
     help="Folder in boards/ of all these boards.  [default: by their chips]",
 )
 @click.option(
@@ -115,7 +119,9 @@ def _for_boards(
         rows.add_row(str(member.id), member.board, member.mac, board.port)
     view.console().print(rows)
     click.echo(f"Wrote {file}{f' and {secrets}' if wifi else f'; {secrets} was there'}. Then")
-    click.echo("  raftctl up")
+    if any(board.runs == NOTHING for board in answered):
+        click.echo("  make firmware    for MicroPython, by internet; or make up FIRMWARE=file.bin")
+    click.echo("  make up")
 
 
 def _described(file: Path, name: str, answered: Sequence[Asked], kinds: Sequence[Board]) -> Cluster:

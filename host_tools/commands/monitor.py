@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import ports, view
+from host_tools import completion, ports, view
 from host_tools.monitor import Filter, Glance, JsonLines, Lines, LogError, Logs, Terminal, Watcher
 from host_tools.options import NOT_POSSIBLE, Failure, json_option
 from host_tools.screens import Keyboard
@@ -19,7 +19,7 @@ LOOK_S = 0.1  # between two looks at the keyboard, and of the screen
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[PORTS]")
+@click.argument("names", nargs=-1, metavar="[PORTS]", shell_complete=completion.found_ports)
 @json_option
 @click.option(
     "--filter",
@@ -37,7 +37,7 @@ LOOK_S = 0.1  # between two looks at the keyboard, and of the screen
 def monitor(names: tuple[str, ...], as_json: bool, pattern: str, log_dir: Path | None) -> None:
     """Watch boards over their serial ports, all at once.
 
-    A port is /dev/ttyUSB0, COM3, socket://host:port or rfc2217://host:port; without one, all
+    PORTS are /dev/ttyUSB0, COM3, socket://host:port or rfc2217://host:port; without one, all
     boards on USB are watched. No board is reset by it. A port that goes away is waited for.
 
     On a terminal, the cluster at a glance stands above the lines, and Ctrl-] leaves.

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import click
 
-from host_tools import cluster, desk
+from host_tools import cluster, completion, desk
 from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, interpreter_option
 
 
 @click.command()
 @cluster_option
-@click.option("--id", "node", type=int, required=True, metavar="N", help="Which node.")
+@click.option(
+    "--id",
+    "node",
+    type=int,
+    required=True,
+    metavar="N",
+    help="Which node.",
+    shell_complete=completion.nodes,
+)
 @interpreter_option
 @click.option(
     "--state",
@@ -25,7 +33,7 @@ def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) ->
     Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; what it has acknowledged
     survives SIGKILL too.
     """
-    described = cluster.load(cluster_file)
+    described = cluster.load_with_hosts(cluster_file)
     try:
         desk.become_node(described, node, interpreter, state)
     except desk.DeskError as e:

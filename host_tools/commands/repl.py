@@ -5,14 +5,16 @@ import sys
 
 import click
 
-from host_tools import attached, ports
+from host_tools import attached, completion, ports
 from host_tools.attached import Asked
 from host_tools.options import NOT_POSSIBLE, Failure, chosen_port
 from host_tools.ports import PortError
 
 
 @click.command()
-@click.argument("target", required=False, metavar="[NODE|PORT]")
+@click.argument(
+    "target", required=False, metavar="[NODE|PORT]", shell_complete=completion.nodes_and_ports
+)
 def repl(target: str | None) -> None:
     """Talk to a board at its REPL, by mpremote.
 

@@ -30,11 +30,18 @@ WAIT_S = 1.0
 def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> None:
     """Show what each node says of itself.
 
-    With --flash: sectors in use, of all; sectors left out as broken; the last entry that the
-    snapshot stands for, and its size; since the node's start the erases, what was written,
-    and log entries per erase. The years are those until a sector of the ring has had 100,000
-    erases, at the rate since the node's start: `-` in the first minute, and before the first
-    erase.
+    \b
+    With --flash:
+      sectors        in use, of all
+      left out       sectors that were broken
+      snapshot       the last entry that it stands for
+      size           of the snapshot
+      erases         since the node's start, as the next two
+      written        bytes
+      entries/erase  log entries
+      years          until a sector of the ring has had 100,000 erases, at the
+                     rate since the node's start: `-` in the first minute, and
+                     before the first erase
 
     The exit status is 3 unless a leader and a majority of the nodes answer.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from host_tools import attached, cluster, ports, secret, view
+from host_tools import attached, cluster, completion, ports, secret, view
 from host_tools.attached import Silent
 from host_tools.cluster import Cluster
 from host_tools.options import (
@@ -21,7 +21,9 @@ from host_tools.options import (
 from host_tools.reporting import reporting
 from host_tools.rollout import Job, Rollout
 
-nodes_argument = click.argument("nodes", nargs=-1, type=int, metavar="[NODES]")
+nodes_argument = click.argument(
+    "nodes", nargs=-1, type=int, metavar="[NODES]", shell_complete=completion.nodes
+)
 
 
 @click.command()
@@ -46,12 +48,14 @@ def up(
 ) -> None:
     """Make the boards of cluster.toml its nodes: flash, deploy, start.
 
-    Boards are known by their MAC, wherever they are plugged in. Each gets MicroPython, if it has
-    none or another than the file's; what differs of the firmware; and its own configuration. What
-    runs as it should is left alone, so that a second time changes nothing. The raft log stays; a
-    board that had another program loses that.
+    NODES are ids, such as 1 3; without one, all are meant. Boards are known by their MAC,
+    wherever they are plugged in.
 
-    All boards at the same time; one that fails stops no other. The exit status is 2 if one did.
+    Each board gets MicroPython, if it has none or another than the file's; what differs of the
+    firmware; and its own configuration. What runs as it should is left alone, so that a second
+    time changes nothing. A raft log stays; another program is lost.
+
+    All at the same time; one that fails stops no other. The exit status is 2 if one did.
     """
     _roll_out(nodes, cluster_file, names, firmwares, as_json)
 
@@ -70,6 +74,8 @@ def deploy(
     as_json: bool,
 ) -> None:
     """The same as `up` for boards that have MicroPython already.
+
+    NODES are ids, such as 1 3; without one, all are meant.
 
     Files are compared by hashes that the boards compute; those that differ are copied. A node
     says by itself whether what was deployed last has changed since, and is left alone if not. With

@@ -82,7 +82,7 @@ def test_init_asks_for_the_network_and_finds_out_the_rest(tmp_path: Path) -> Non
             shown.type(b"home\n")
             shown.until("Its password")
             shown.type(PASSWORD.encode() + b"\n")
-            shown.until("raftctl up")
+            shown.until("make firmware", "make up")
             assert process.wait(PATIENCE_S) == 0
 
     assert PASSWORD not in shown.text  # it isn't echoed

@@ -15,7 +15,7 @@ import pytest
 import serial
 from click.testing import CliRunner, Result
 
-from host_tools import boards, flashing, partition_table, ports
+from host_tools import boards, downloads, flashing, options, partition_table, ports
 from host_tools.boards import FIRMWARE_OFFSETS, RAFT, Board, Partition
 from host_tools.cli import main
 from host_tools.flashing import BAUD, FlashError
@@ -254,7 +254,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
     kept = fill(virtual, "nvs", RAFT)
     virtual.pulled = pulled
     with hasty(tmp_path):
-        assert is_refused(flash(virtual, file), "gone away", "flash again")
+        assert is_refused(flash(virtual, file), "gone away", "try again")
     assert not holds(virtual, expected(BOARD, file.read_bytes()))
 
     virtual.plug_in()
@@ -266,9 +266,7 @@ def test_a_board_that_goes_away_in_the_middle_can_be_flashed_again(
 def test_flash_that_is_worn_is_noticed(virtual: VirtualBoard, file: Path) -> None:
     virtual.flash.worn.add(APP_OFFSET // SECTOR_BYTES + 1)
 
-    assert is_refused(
-        flash(virtual, file), "MD5 of file does not match data in flash", "flash again"
-    )
+    assert is_refused(flash(virtual, file), "MD5 of file does not match data in flash", "try again")
 
 
 def test_a_flash_that_is_too_small_is_refused(virtual: VirtualBoard, file: Path) -> None:
@@ -305,8 +303,8 @@ def test_the_only_board_is_found_and_several_are_listed(
     def plugged_in(*devices: str) -> None:
         monkeypatch.setattr(ports, "found", lambda: list(devices))
 
-    def flash_any() -> Result:
-        return CliRunner().invoke(main, ["flash", "--firmware", str(file)])
+    def flash_any(typed: str = "") -> Result:
+        return CliRunner().invoke(main, ["flash", "--firmware", str(file)], typed)
 
     plugged_in()
     assert is_refused(flash_any(), "no serial port was found")
@@ -314,6 +312,26 @@ def test_the_only_board_is_found_and_several_are_listed(
     assert is_refused(flash_any(), "/dev/ttyUSB0, /dev/ttyUSB1", "--port")
     plugged_in(str(virtual.port))
     assert flash_any().exit_code == 0
+
+    # and where somebody can be asked, that is done
+    monkeypatch.setattr(options, "is_somebody_there", lambda: True)
+    plugged_in("/dev/ttyUSB0", str(virtual.port))
+    chosen = flash_any("2\n")
+    assert f"  2  {virtual.port}" in chosen.stdout and "Which one" in chosen.stdout
+    assert chosen.exit_code == 0
+
+
+def test_what_was_downloaded_is_taken_for_the_boards_chip(
+    virtual: VirtualBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "FOLDER", tmp_path)
+    command = ["flash", "--port", str(virtual.port)]
+    refused = CliRunner().invoke(main, command)
+    assert is_refused(refused, f"no firmware for an {CHIP}", "make firmware BOARD=", "--firmware")
+
+    written(tmp_path / f"{BOARD.micropython}-v1.26.1.bin", firmware(CHIP, 0))
+
+    assert "written and verified" in CliRunner().invoke(main, command).stdout
 
 
 def test_a_terminal_shows_how_much_is_done(virtual: VirtualBoard, file: Path) -> None:

@@ -1,13 +1,14 @@
 """`raftctl` and its exit codes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from host_tools.cli import COMMANDS, main
-from host_tools.cluster import load
+from host_tools.cluster import Cluster, Member, load
 from host_tools.firmware import Store, messages
 from tests.host.fake import Behaviour, Reply, Request, fake_cluster, follows, leads, silent
 
@@ -130,6 +131,22 @@ def test_without_a_file_there_is_no_cluster(file: Path, arguments: tuple[str, ..
     assert is_one_line(result.stderr) and "raftctl init" in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("status",), ("put", "k", "v"), ("node", "--id", "1")])
+def test_boards_that_have_no_address_yet_are_told_with_the_remedy(
+    file: Path, arguments: tuple[str, ...]
+) -> None:
+    nodes = {
+        1: Member(1, "10.0.0.1", 7101, 7201, "24:0a:c4:00:00:01", "esp32_generic"),
+        2: Member(2, "", 7102, 7202, "24:0a:c4:00:00:02", "esp32_generic"),
+    }
+    file.write_text(Cluster(file, "demo", nodes).to_toml(), encoding="utf-8")
+
+    result = run(file, *arguments)
+
+    assert result.exit_code == NOT_POSSIBLE
+    assert result.stderr == (f"Error: {file}: node 2 has no host yet: `raftctl up` finds it out\n")
+
+
 def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:
     leader, follower = answers_status("leader", 3, 1), answers_status("follower", 3, 1)
     with fake_cluster(file, leader, follower, silent):
@@ -231,6 +248,12 @@ def test_help_fits_a_terminal_of_80_columns(command: str | None) -> None:
     assert result.exit_code == OK
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     assert not result.stdout.replace("[ARGS]...", "").count("...")  # no sentence is cut short
+
+
+def test_help_lists_each_command_once() -> None:
+    listed = re.findall(r"^  ([a-z]+) +\S.*\.$", run(None, "--help").stdout, re.MULTILINE)
+
+    assert listed == list(COMMANDS)
 
 
 def test_help_tells_the_exit_codes() -> None:
