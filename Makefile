@@ -10,7 +10,7 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup micropython demo test test-power lint bench clean
-.PHONY: boards firmware up deploy flash monitor repl erase
+.PHONY: boards firmware up deploy flash monitor doctor repl erase
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} \
@@ -66,6 +66,9 @@ deploy: $(VENV)/runtime  ## the same for boards that have MicroPython
 
 monitor: $(VENV)/runtime  ## watch boards
 	$(RAFTCTL) monitor $(PORT:%='%') $(ARGS)
+
+doctor: $(VENV)/runtime  ## find what is wrong with them, and what to do
+	$(RAFTCTL) doctor $(PORTS) $(ARGS)
 
 ## For one board: PORT=/dev/ttyUSB0 (else the only one there is)
 

@@ -120,11 +120,12 @@ def _reporting(console: Console, is_silent: bool) -> Iterator[Report]:
 def _show(
     console: Console, examined: Sequence[Board], pairs: Sequence[Pair], findings: Sequence[Finding]
 ) -> None:
-    console.print(_board_table(examined))
-    if pairs:
+    if examined:
+        console.print(_board_table(examined))
         console.print()
+    if pairs:
         console.print(_pair_table(pairs))
-    console.print()
+        console.print()
     for finding in findings:
         severity = f"{finding.severity:8}", STYLES[finding.severity]
         console.print(Text.assemble(severity, finding.line), soft_wrap=True)

@@ -36,6 +36,7 @@ def made(*arguments: str) -> str:
             "flash --port 'COM3' --board esp32_generic --firmware 'a.bin' --wipe",
         ),
         (["monitor", "PORT=COM3 COM4"], "monitor 'COM3' 'COM4'"),
+        (["doctor", "PORT=COM3 COM4", "ARGS=--json"], "doctor --port 'COM3' --port 'COM4' --json"),
         (["repl", "PORT=COM3"], "repl 'COM3'"),
         (["repl", "NODE=2"], "repl 2"),
         (["erase", "PORT=COM3"], "erase --port 'COM3'"),
