@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from host_tools import attached, ports, serial_lines
-from host_tools.attached import AT_REPL, Asked
+from host_tools.attached import ANSWER_S, AT_REPL, Asked
 from host_tools.repl import BoardFailed, Repl
 from host_tools.serial_lines import Item
 
 ENTER, LINKS = b"\r", b"l"
-ANSWER_S = 3.0  # for a node to answer Enter; it may be erasing flash
 LINKS_S = 6.0  # for it to measure its links: 2 s, and more if it is slow
 CLOCK_S = 4.0  # how long its clock is watched, at least
 LOOKS = 15  # for a leader; some 3 s, within which an election has ended
