@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup micropython demo test test-power lint bench clean
+.PHONY: help setup micropython demo test test-power lint bench screenshots clean
 .PHONY: boards firmware up deploy flash monitor doctor repl erase
 
 help:  ## list these commands
@@ -40,6 +40,9 @@ lint: $(VENV)/dev  ## check style and types, of the firmware against MicroPython
 
 bench: $(VENV)/dev micropython  ## measure flash, wire, heap, failover; writes build/bench.json
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+screenshots: $(VENV)/dev micropython  ## take the pictures in README anew, of real runs
+	@$(BIN)/python -m tests.screenshots
 
 clean:  ## remove all that make has made
 	rm -rf $(VENV) .tools build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

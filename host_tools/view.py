@@ -19,6 +19,7 @@ ROLE_STYLES = {
     "learner": "yellow",
 }
 UNTOLD = "-"
+GONE = "gone"  # for the role of a board whose port is
 MAX_NAME = 12  # characters of a port
 MANY_YEARS = 1000
 UNREACHABLE = "unreachable"
@@ -85,7 +86,7 @@ def glance(rows: Sequence[Row]) -> Table:
         heap, rssi = row.facts.get("heap"), row.facts.get("rssi")
         made.add_row(
             UNTOLD if row.node is None else str(row.node),
-            row.role or UNTOLD,
+            GONE if row.is_gone else row.role or UNTOLD,
             *facts,
             size(heap) if heap else UNTOLD,
             UNTOLD if rssi is None else f"{rssi} dBm",

@@ -1,5 +1,6 @@
 """A terminal, as a test sees it."""
 
+import codecs
 import os
 import re
 import select
@@ -12,13 +13,14 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60
+COLUMNS = 100
 LOCAL_MODES = 3  # of what termios.tcgetattr gives
 
 
-def open_terminal() -> tuple[int, int]:
-    """The test's end of a terminal of 24 lines and 100 columns, and the program's."""
+def open_terminal(lines: int = 24) -> tuple[int, int]:
+    """The test's end of a terminal of 100 columns, and the program's."""
     terminal, device = os.openpty()
-    termios.tcsetwinsize(device, (24, 100))
+    termios.tcsetwinsize(device, (lines, COLUMNS))
     return terminal, device
 
 
@@ -28,14 +30,22 @@ class Shown:
     def __init__(self, terminal: int) -> None:
         self.text = ""
         self._terminal = terminal
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read(self, seconds: float) -> str:
+        """What comes next; nothing if none comes within that time."""
+        if not select.select([self._terminal], [], [], seconds)[0]:
+            return ""
+        new = self._decoder.decode(os.read(self._terminal, 65536))
+        self.text += new
+        return new
 
     def until(self, *wanted: str) -> None:
         end = time.monotonic() + PATIENCE_S
         plain = ""
         while not all(one in plain or one in self.text for one in wanted):
             assert time.monotonic() < end, plain
-            if select.select([self._terminal], [], [], 0.1)[0]:
-                self.text += os.read(self._terminal, 65536).decode(errors="replace")
+            self.read(0.1)
             plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)
 
     def type(self, keys: bytes) -> None:
@@ -51,17 +61,20 @@ class Shown:
 
 @contextmanager
 def on_terminal(
-    command: Sequence[str], env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    folder: Path = PROJECT,
+    lines: int = 24,
 ) -> Iterator[tuple[Shown, "subprocess.Popen[bytes]"]]:
-    """A program, and what it shows; it is killed at the end, if it still runs."""
-    terminal, device = open_terminal()
+    """A program in a folder, and what it shows; it is ended at last, if it still runs."""
+    terminal, device = open_terminal(lines)
     with subprocess.Popen(
-        command, cwd=PROJECT, env=env, stdin=device, stdout=device, stderr=device,
+        command, cwd=folder, env=env, stdin=device, stdout=device, stderr=device,
         start_new_session=True,
     ) as process:  # fmt: skip
         try:
             yield Shown(terminal), process
         finally:
-            process.kill()
+            process.terminate()
     os.close(terminal)
     os.close(device)

@@ -422,6 +422,19 @@ def test_the_glance_follows_what_the_boards_say() -> None:
     assert (row.restarts, row.is_gone) == (2, True)
 
 
+def test_at_a_glance_a_board_that_is_gone_leads_no_more() -> None:
+    glance = Glance()
+
+    for one in fed(text_of(LEADER)):
+        glance.take(one)
+    glance.take(item("gone", "port", state="gone"))
+
+    console = view.console()
+    with console.capture() as captured:
+        console.print(view.glance(glance.rows()))
+    assert captured.get().splitlines()[1].split()[:2] == ["2", "gone"]
+
+
 # The command itself
 
 
