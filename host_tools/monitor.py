@@ -27,7 +27,8 @@ REOPEN_S = 0.2  # between two attempts to open a port that has gone
 REFRESH_S = 0.1  # of a terminal, however much comes
 OWN = "--"  # in the place of a board's time: said by the monitor itself
 NODE_STYLES = ("cyan", "magenta", "blue", "yellow", "green", "bright_red")
-KIND_STYLES = {"traceback": "red", "reset": "yellow", "port": "bold red"}
+KIND_STYLES = {"traceback": "red", "reset": "yellow"}
+PORT_STYLES = {"open": "bold", "gone": "bold red", "absent": "bold red"}
 
 
 class Watcher:
@@ -137,11 +138,11 @@ class Glance:
         return sorted(self._rows.values(), key=lambda row: (row.node is None, row.node, row.port))
 
     def statuses(self) -> dict[int, dict[str, Any]]:
-        """Role and term of each node that has told them."""
+        """Role and term of each node that has told them, and is there."""
         return {
             row.node: {"role": row.role, "term": row.facts["term"]}
             for row in self._rows.values()
-            if row.node is not None and row.role and "term" in row.facts
+            if row.node is not None and row.role and not row.is_gone and "term" in row.facts
         }
 
     def _restart(self, row: view.Row) -> None:
@@ -204,6 +205,7 @@ class Terminal(Screenful):
     def show(self, items: list[Item]) -> None:
         for item in items:
             style = STYLES.get(item.what) or KIND_STYLES.get(item.kind, "")
+            style = PORT_STYLES.get(item.facts.get("state", ""), style)
             style = "dim" if item.facts.get("noise") else style
             colour = "" if item.node is None else NODE_STYLES[item.node % len(NODE_STYLES)]
             for line in item.text.split("\n"):

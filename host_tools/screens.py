@@ -27,6 +27,7 @@ STYLES = {
     **dict.fromkeys(("precandidate", "candidate", "learner"), "yellow"),
     **dict.fromkeys(("alarm", "crash", "damage", "flash_fault", "reset"), "red"),
     **dict.fromkeys(("swapped", "wiped"), "red"),
+    "killed": "bold red",  # said by the demo
 }
 
 
@@ -128,7 +129,7 @@ class Terminal(Screenful):
             self._keyboard.__exit__(*exc_info)
 
     def say(self, node: int | None, text: str) -> None:
-        style = "bold red" if node is None else STYLES.get(text.split(" ")[0], "")
+        style = STYLES.get(text.split(" ")[0], "" if node else "bold")
         self.add(Text(_timed(self._start, node, text), style, no_wrap=True))
         self.refresh()
 
