@@ -34,7 +34,7 @@ class _Bars:
             self._tasks[name] = self._progress.add_task("", name=name)
         total = None if share is None else 1
         self._progress.update(
-            self._tasks[name], description=step, total=total, completed=share or 0
+            self._tasks[name], description=step, total=total, completed=share or 0, refresh=True
         )
 
 
