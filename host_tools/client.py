@@ -34,24 +34,9 @@ PROBE = requests.get_query(b"?")  # only a leader answers it, whatever the key
 NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
 
-_PROBLEMS = {
-    messages.BUSY: "too many commands wait for commit, or for room in the flash",
-    messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
-    messages.BAD: "the leader doesn't understand the request; it may run another version",
-}
-_HOPELESS = (messages.STATE_FULL, messages.BAD)
-
-
-class ClusterError(Exception):
-    """The cluster could not do what it was asked."""
-
-
-class NotCommitted(ClusterError):
-    """It certainly had no effect, and never will."""
-
-
-class Unknown(ClusterError):
-    """It may have had an effect, or may have one yet."""
+ClusterError = requests.ClusterError
+NotCommitted = requests.NotCommitted
+Unknown = requests.Unknown
 
 
 class _Request:
@@ -88,8 +73,8 @@ class _Request:
         if status == messages.LOST or self.copies > 1:
             self.in_doubt = True
         self.copies = 0
-        self.problem = _PROBLEMS.get(status, "")
-        self.is_hopeless = status in _HOPELESS and not self.in_doubt
+        self.problem = requests.PROBLEMS.get(status, "")
+        self.is_hopeless = status in requests.HOPELESS and not self.in_doubt
 
     def may_have_effect(self) -> bool:
         return self.in_doubt or self.copies > 0

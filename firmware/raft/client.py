@@ -16,6 +16,13 @@ import struct
 
 from raft import messages, requests, sessions
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
+from raft.requests import (  # noqa: F401 - ClusterError: for who uses a Client
+    HOPELESS,
+    PROBLEMS,
+    ClusterError,
+    NotCommitted,
+    Unknown,
+)
 from raft.udp import Endpoint, resolve
 
 TIMEOUT_MS = 5000
@@ -23,25 +30,6 @@ LISTEN_MS = 5  # between two looks for an answer, while one is awaited
 RESEND_MS = 50  # to a leader that doesn't answer; twice as long each time
 MAX_RESEND_MS = 400
 MAX_QUICK_REDIRECTS = 3  # then nodes contradict each other, and are asked no faster than that
-
-_PROBLEMS = {
-    messages.BUSY: "too many commands wait for commit, or for room in the flash",
-    messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
-    messages.BAD: "the leader doesn't understand the request; it may run another version",
-}
-_HOPELESS = (messages.STATE_FULL, messages.BAD)
-
-
-class ClusterError(Exception):
-    """The cluster could not do what it was asked."""
-
-
-class NotCommitted(ClusterError):
-    """It certainly had no effect, and never will."""
-
-
-class Unknown(ClusterError):
-    """It may have had an effect, or may have one yet."""
 
 
 class Client:
@@ -228,8 +216,8 @@ class _Request:
         if status == messages.LOST or self.copies > 1:
             self.in_doubt = True
         self.copies = 0
-        self.problem = _PROBLEMS.get(status, "")
-        self.is_hopeless = status in _HOPELESS and not self.in_doubt
+        self.problem = PROBLEMS.get(status, "")
+        self.is_hopeless = status in HOPELESS and not self.in_doubt
         if hint not in (0, self._node):
             self.hint = hint
             self._redirects += 1

@@ -1,8 +1,32 @@
-"""What a client asks of the key-value store; kv.py tells the bytes. A node doesn't need it."""
+"""What a client asks of the key-value store, and how that may fail. A node doesn't need it.
+
+kv.py tells the bytes.
+"""
 
 from hashlib import sha256
 
+from raft import messages
 from raft.kv import ABSENT, CAS, DELETE, DIGEST, GET, INLINE, KEYS, MAX_KEY, MAX_VALUE, PUT, VALUE
+
+# What a leader complains of -> what that means; and of these, where to ask again is in vain.
+PROBLEMS = {
+    messages.BUSY: "too many commands wait for commit, or for room in the flash",
+    messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
+    messages.BAD: "the leader doesn't understand the request; it may run another version",
+}
+HOPELESS = (messages.STATE_FULL, messages.BAD)
+
+
+class ClusterError(Exception):
+    """The cluster could not do what it was asked."""
+
+
+class NotCommitted(ClusterError):
+    """It certainly had no effect, and never will."""
+
+
+class Unknown(ClusterError):
+    """It may have had an effect, or may have one yet."""
 
 
 def put(key, value):

@@ -30,10 +30,10 @@ def test_it_knows_none_until_one_was_saved_and_then_the_last_one() -> None:
 
 
 def test_it_does_not_say_none_where_it_can_not_read() -> None:
-    whole, memory.NVS = memory.NVS, BrokenNVS  # type: ignore[attr-defined]
+    whole, memory.NVS = memory.NVS, BrokenNVS
     try:
         error = raises(OSError, memory.load)
     finally:
-        memory.NVS = whole  # type: ignore[attr-defined]
+        memory.NVS = whole
 
     assert error.args[0] == NOT_INITIALIZED
