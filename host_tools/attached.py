@@ -71,6 +71,11 @@ class Asked:
         """Whether a node of ours runs there."""
         return self.runs not in (AT_REPL, OTHER, NOTHING)
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether it does in its cluster: it has joined its network."""
+        return self.is_running and self.runs != JOINING
+
 
 @dataclass(frozen=True)
 class Silent:

@@ -124,27 +124,43 @@ def mark(config: Mapping[str, Any], micropython: str) -> str:
 
 
 def deploy(
-    port: str, config: Mapping[str, Any], mac: str, firmware_mark: str, report: Report
+    port: str,
+    config: Mapping[str, Any],
+    mac: str,
+    firmware_mark: str,
+    report: Report,
+    is_led: bool = False,
 ) -> Deployed:
     """Make the board with that MAC the node of that `config.json`, and wait until it is up.
 
     firmware_mark: of the MicroPython image that was flashed; empty leaves it as it is known there.
-    Raises PortError, ReplError, DeployError.
+    is_led: wait until it leads or follows, too. Raises PortError, ReplError, DeployError.
     """
     report("stopping what runs", None)
     with Repl(port) as repl:
-        repl.run(LOOSEN)
-        facts = attached.facts(repl)
-        _check(port, facts, mac)
-        firmware_mark = firmware_mark or facts.deployed.partition(".")[2]
-        deployed = f"{mark(config, facts.version)}.{firmware_mark}"
-        wanted = dict(files())
-        wanted[CONFIG] = json.dumps({**config, "deployed": deployed}, sort_keys=True).encode()
-        report("comparing files", None)
-        written, removed = _synchronise(repl, wanted, report)
+        try:
+            written, removed = _bring(repl, config, mac, firmware_mark, report)
+        except DeployError:
+            repl.restart()  # what has run may run on
+            raise
         report("starting the node", None)
-        ip = _wait_until_up(port, repl.restart(), config)
+        ip = _wait_until_up(port, repl.restart(), config, is_led)
     return Deployed(written, removed, ip)
+
+
+def _bring(
+    repl: Repl, config: Mapping[str, Any], mac: str, firmware_mark: str, report: Report
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was written, and what was removed."""
+    repl.run(LOOSEN)
+    facts = attached.facts(repl)
+    _check(repl.port, facts, mac)
+    firmware_mark = firmware_mark or facts.deployed.partition(".")[2]
+    deployed = f"{mark(config, facts.version)}.{firmware_mark}"
+    wanted = dict(files())
+    wanted[CONFIG] = json.dumps({**config, "deployed": deployed}, sort_keys=True).encode()
+    report("comparing files", None)
+    return _synchronise(repl, wanted, report)
 
 
 def _compiled(source: Path, path: Path, folder: Path) -> bytes:
@@ -221,7 +237,7 @@ def _check_room(port: str, sizes: list[int], free: int) -> None:
 def _full(port: str) -> DeployError:
     return DeployError(
         f"the file system of the board at {port} is full: remove files with `mpremote connect "
-        f"{port} fs rm`, or empty the board with `raftctl erase`, and deploy again"
+        f"{port} fs rm`, and deploy again"
     )
 
 
@@ -241,8 +257,8 @@ def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
         before += len(data)
 
 
-def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any]) -> str:
-    """The address of the board, when its node has started."""
+def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> str:
+    """The address of the board, when its node has started, or has a leader, too."""
     parser = Line(port)
     node, ip, failures, trouble = config["id"], "", 0, ""
     end = time.monotonic() + UP_S
@@ -260,10 +276,14 @@ def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any]) ->
                 raise DeployError(f"{port} was deployed, and stays down: {trouble or why}")
             elif item.what == "recovered" and item.node == node:
                 _check_address(port, ip, config)
+                if not is_led:
+                    return ip
+                trouble = "it hears no leader"
+            elif is_led and (item.what == "leader" or item.facts.get("leader")):
                 return ip
     raise DeployError(
-        f"{port} was deployed, and its node doesn't start: {trouble or 'it says nothing'}; see "
-        f"what it says with `raftctl monitor {port}`"
+        f"{port} was deployed, and its node isn't up: {trouble or 'it says nothing'}; see what it "
+        f"says with `raftctl monitor {port}`"
     )
 
 

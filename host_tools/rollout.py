@@ -1,4 +1,8 @@
-"""Makes boards the nodes of a cluster: flashed if need be, deployed, up; all at the same time."""
+"""Makes boards the nodes of a cluster: flashed if need be, deployed, up.
+
+Boards without a running node, all at the same time. Nodes that run are restarted one after the
+other, the leader last, so that the cluster goes on meanwhile.
+"""
 
 import hashlib
 import time
@@ -73,14 +77,26 @@ class Job:
     removed: tuple[str, ...] = ()
     was_up: bool = False
     problem: str = ""
-    firmware_mark: str = field(default="", repr=False)
     host: str = ""
+    asked: Asked | None = field(default=None, repr=False)
+    image: Path | None = field(default=None, repr=False)
+    firmware_mark: str = field(default="", repr=False)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its node takes part in the cluster."""
+        return self.asked is not None and self.asked.takes_part
+
+    @property
+    def is_done(self) -> bool:
+        return self.was_up or self.problem != ""
 
 
 class Rollout:
     """firmwares: to flash where MicroPython is missing, or another; what was downloaded, too.
 
     None: nothing is flashed. force: look at boards as well that say that they are as they should.
+    at_once: restart nodes that run all at the same time.
     """
 
     def __init__(
@@ -89,12 +105,14 @@ class Rollout:
         wifi: Wifi,
         firmwares: Sequence[Path] | None,
         force: bool,
+        at_once: bool,
         report: Report,
     ) -> None:
         self._cluster = described
         self._wifi = wifi
         self._firmwares = firmwares
         self._force = force
+        self._at_once = at_once
         self._report_as = report
 
     def _report(self, node: int, step: str, share: float | None) -> None:
@@ -104,9 +122,18 @@ class Rollout:
         """Bring up these nodes on the boards that were found; one that fails stops no other."""
         asked = {board.mac: board for board in found if isinstance(board, Asked)}
         jobs = [Job(self._cluster.nodes[node]) for node in nodes]
-        self._each(jobs, lambda job: self._prepare(job, asked.get(job.member.mac)))
+        for job in jobs:
+            job.asked = asked.get(job.member.mac)
+        self._each(jobs, self._look)
+        rolling = [] if self._at_once else [j for j in jobs if j.is_running and j.member.host]
+        at_once = [job for job in jobs if job not in rolling]
+        self._each(at_once, self._prepare)
         self._learn(jobs)
-        self._each(jobs, self._deploy)
+        self._each(at_once, self._deploy)
+        taking_part = {board.node for board in asked.values() if board.takes_part}
+        taking_part |= {job.member.id for job in at_once if not job.problem}
+        for job in sorted(rolling, key=_is_leader):
+            self._each([job], lambda job: self._replace(job, taking_part))
         return jobs
 
     def _each(self, jobs: list[Job], step: Callable[[Job], None]) -> None:
@@ -116,15 +143,15 @@ class Rollout:
             except TROUBLE as e:
                 job.problem = str(e)
 
-        left = [job for job in jobs if not job.was_up and not job.problem]
+        left = [job for job in jobs if not job.is_done]
         if left:
             with ThreadPoolExecutor(len(left)) as pool:
                 list(pool.map(attempt, left))
 
-    # Until the board has MicroPython, and an address
+    # What is to be done, without disturbing anybody
 
-    def _prepare(self, job: Job, asked: Asked | None) -> None:
-        member = job.member
+    def _look(self, job: Job) -> None:
+        member, asked = job.member, job.asked
         if not member.mac:
             raise NotUp(
                 f"node {member.id} of {self._cluster.path} has no mac: give it that of its board "
@@ -142,43 +169,63 @@ class Rollout:
                 f"`board` of node {member.id} in {self._cluster.path}"
             )
         job.port, job.micropython, job.host = asked.port, asked.micropython, member.host
-        config = self._config(member, board)
-        image = None
         if self._firmwares is not None:
-            image = downloads.fitting(board, self._firmwares)
-        if image:
-            job.firmware_mark = _mark(flashing.application(image, board))
-        if not self._force and self._is_up(asked, config, job):
-            job.was_up = True
-            return
-        if self._firmwares is not None:
-            self._flash(job, asked, board, image)
-        elif asked.runs == NOTHING:
-            raise NotUp(f"{asked.port} has no MicroPython: `raftctl up` flashes it")
-        if not job.host:
-            self._report(member.id, "asking for its address", None)
-            job.host = self._address(job.port)
+            job.image = downloads.fitting(board, self._firmwares)
+        if job.image:
+            job.firmware_mark = _mark(flashing.application(job.image, board))
+        job.was_up = not self._force and self._is_up(job, asked)
 
-    def _is_up(self, asked: Asked, config: dict[str, Any], job: Job) -> bool:
-        if not asked.is_running or asked.runs == attached.JOINING:
+    def _is_up(self, job: Job, asked: Asked) -> bool:
+        if not asked.takes_part:
             return False
+        config = self._config(job.member)
         files, _, firmware = asked.deployed.partition(".")
         is_same = job.firmware_mark in ("", firmware)
         return is_same and files == deploying.mark(config, asked.micropython)
 
-    def _flash(self, job: Job, asked: Asked, board: Board, image: Path | None) -> None:
+    # A node that takes part
+
+    def _replace(self, job: Job, taking_part: set[int | None]) -> None:
+        """Restart a node as it should be, and wait until it has a leader."""
+        others = taking_part - {job.member.id}
+        most = len(self._cluster.nodes)
+        if len(others) < self._cluster.majority <= len(taking_part) and most > 2:
+            raise NotUp(
+                f"it was left as it is: without it {len(others)} of {most} nodes run, and "
+                f"{self._cluster.majority} are needed; bring up the others first, or go on with "
+                "--at-once"
+            )
+        taking_part.discard(job.member.id)
+        self._prepare(job)
+        self._deploy(job)
+        taking_part.add(job.member.id)
+
+    # Until the board has MicroPython, and an address
+
+    def _prepare(self, job: Job) -> None:
+        assert job.asked
+        if self._firmwares is not None:
+            self._flash(job, job.asked)
+        elif job.asked.runs == NOTHING:
+            raise NotUp(f"{job.port} has no MicroPython: `raftctl up` flashes it")
+        if not job.host:
+            self._report(job.member.id, "asking for its address", None)
+            job.host = self._address(job.port)
+
+    def _flash(self, job: Job, asked: Asked) -> None:
+        board = boards.load(job.member.board)
         if asked.runs != NOTHING:
             self._report(job.member.id, "comparing MicroPython", None)
             with Repl(job.port) as repl:
-                if self._has_all(repl, board, image):
+                if self._has_all(repl, board, job.image):
                     return
-        if image is None:
+        if job.image is None:
             raise NotUp(
                 f"{job.port} has no MicroPython with a place for the raft log: get it with `make "
                 f"firmware BOARD={board.name}`, or give its file with --firmware"
             )
         done = flashing.flash(
-            job.port, image, board, False, flashing.BAUD,
+            job.port, job.image, board, False, flashing.BAUD,
             lambda step, share: self._report(job.member.id, step, share), claim=True,
         )  # fmt: skip
         job.flashed, job.wiped = done.written, done.wiped
@@ -231,15 +278,19 @@ class Rollout:
                 )
 
     def _deploy(self, job: Job) -> None:
-        member = job.member
         done = deploying.deploy(
-            job.port, self._config(member, boards.load(member.board)), member.mac,
-            job.firmware_mark, lambda step, share: self._report(member.id, step, share),
+            job.port, self._config(job.member), job.member.mac, job.firmware_mark,
+            lambda step, share: self._report(job.member.id, step, share),
+            is_led=job.is_running and not self._at_once,
         )  # fmt: skip
         job.written, job.removed = done.written, done.removed
 
-    def _config(self, member: Member, board: Board) -> dict[str, Any]:
-        return deploying.config_of(self._cluster, member, board, self._wifi)
+    def _config(self, member: Member) -> dict[str, Any]:
+        return deploying.config_of(self._cluster, member, boards.load(member.board), self._wifi)
+
+
+def _is_leader(job: Job) -> bool:
+    return job.asked is not None and job.asked.runs == "leader"
 
 
 def _mark(application: bytes) -> str:

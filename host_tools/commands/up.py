@@ -24,6 +24,9 @@ from host_tools.rollout import Job, Rollout
 nodes_argument = click.argument(
     "nodes", nargs=-1, type=int, metavar="[NODES]", shell_complete=completion.nodes
 )
+at_once_option = click.option(
+    "--at-once", is_flag=True, help="Restart nodes that run all at the same time."
+)
 
 
 @click.command()
@@ -38,12 +41,14 @@ nodes_argument = click.argument(
     metavar="FILE",
     help="MicroPython's .bin; for several chips, again.  [default: what `make firmware` got]",
 )
+@at_once_option
 @json_option
 def up(
     nodes: tuple[int, ...],
     cluster_file: Path,
     names: tuple[str, ...],
     firmwares: tuple[Path, ...],
+    at_once: bool,
     as_json: bool,
 ) -> None:
     """Make the boards of cluster.toml its nodes: flash, deploy, start.
@@ -55,9 +60,11 @@ def up(
     firmware; and its own configuration. What runs as it should is left alone, so that a second
     time changes nothing. A raft log stays; another program is lost.
 
-    All at the same time; one that fails stops no other. The exit status is 2 if one did.
+    Nodes that run are restarted one after the other, the leader last, and none without which the
+    rest would be no majority; for a change that old and new can't live with together there is
+    --at-once. One that fails stops no other. The exit status is 2 if one did.
     """
-    _roll_out(nodes, cluster_file, names, firmwares, as_json)
+    _roll_out(nodes, cluster_file, names, firmwares, False, at_once, as_json)
 
 
 @click.command()
@@ -65,12 +72,14 @@ def up(
 @cluster_option
 @ports_option
 @click.option("--force", is_flag=True, help="Look at the files of nodes that seem as they should.")
+@at_once_option
 @json_option
 def deploy(
     nodes: tuple[int, ...],
     cluster_file: Path,
     names: tuple[str, ...],
     force: bool,
+    at_once: bool,
     as_json: bool,
 ) -> None:
     """The same as `up` for boards that have MicroPython already.
@@ -81,7 +90,7 @@ def deploy(
     says by itself whether what was deployed last has changed since, and is left alone if not. With
     --force it is stopped, for all of its files to be looked at, and started again.
     """
-    _roll_out(nodes, cluster_file, names, None, as_json, force)
+    _roll_out(nodes, cluster_file, names, None, force, at_once, as_json)
 
 
 def _roll_out(
@@ -89,8 +98,9 @@ def _roll_out(
     cluster_file: Path,
     names: Sequence[str],
     firmwares: Sequence[Path] | None,
+    force: bool,
+    at_once: bool,
     as_json: bool,
-    force: bool = False,
 ) -> None:
     described = cluster.load(cluster_file)
     _check(nodes, described)
@@ -101,7 +111,7 @@ def _roll_out(
         raise Failure(str(e), NOT_POSSIBLE) from e
     console = view.console()
     with reporting(console, as_json) as report:
-        jobs = Rollout(described, wifi, firmwares, force, report).run(
+        jobs = Rollout(described, wifi, firmwares, force, at_once, report).run(
             nodes or sorted(described.nodes), found
         )
     failed = [job for job in jobs if job.problem]

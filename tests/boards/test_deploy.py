@@ -111,6 +111,7 @@ def deployed(tmp_path: Path, done_before: Path) -> Iterator[Desk]:
 
 def test_a_node_that_is_as_it_should_be_is_left_alone(deployed: Desk) -> None:
     port = str(deployed.board.port)
+    deployed.board.until(lambda: deployed.board.events("leader"))
 
     assert deployed.done("deploy")["was_up"]
     (listed,) = json.loads(CliRunner().invoke(main, ["boards", "--port", port, "--json"]).stdout)

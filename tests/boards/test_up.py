@@ -16,6 +16,7 @@ import pytest
 
 from host_tools import boards, partition_table
 from host_tools.boards import APP, RAFT
+from host_tools.client import Client, ClusterError
 from tests.boards.board import Board, several
 from tests.boards.images import APP_OFFSET, firmware
 from tests.clusters import free_cluster
@@ -137,6 +138,34 @@ class Monitor:
         return [i for i in items if what in (i.get("event"), i["facts"].get("state"))]
 
 
+class Writer:
+    """Writes again and again, for as long as the context lasts."""
+
+    def __init__(self, file: Path) -> None:
+        self.writes = 0
+        self.problems: list[ClusterError] = []
+        self._file = file
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._is_ending.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        with Client(self._file) as client:
+            while not self._is_ending.is_set():
+                try:
+                    client.put("count", b"%d" % self.writes)
+                    self.writes += 1
+                except ClusterError as e:
+                    self.problems.append(e)
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """Three boards that are blank."""
@@ -182,6 +211,13 @@ def test_three_blank_boards_become_a_cluster_that_outlives_its_leader(desk: Desk
     before = [stays(board) for board in desk.boards]
     assert all(row["was_up"] for row in desk.up())
     assert [stays(board) for board in desk.boards] == before
+
+    # when they get another configuration, one after the other, the cluster goes on
+    desk.file.write_text(desk.file.read_text() + '\n[app]\nname = "leader_led"\npin = 4\n')
+    with Writer(desk.file) as writer:
+        rows = json.loads(desk.told("deploy", *desk.ports, "--json"))
+    assert [row["written"] for row in rows] == [["config.json"]] * 3
+    assert writer.writes > 0 and not writer.problems
 
     with Monitor(desk.boards) as monitor:
         # and exactly one leads
