@@ -89,6 +89,9 @@ class Wifi:
         """Whether the attempt ends with a link that stays; waits for as long as it takes."""
         wlan = self._wlan
         begun = ticks_ms()
+        # What ended the last link or attempt, in this life of the board or the one before, may
+        # stay to be seen until there is an address, and hide that this attempt is under way.
+        before = wlan.status()
         up_since = None
         while True:
             now = ticks_ms()
@@ -99,7 +102,7 @@ class Wifi:
                 if ticks_diff(now, up_since) >= STABLE_MS:
                     return True
             else:
-                has_failed = up_since is not None or wlan.status() != _CONNECTING
+                has_failed = up_since is not None or wlan.status() not in (_CONNECTING, before)
                 if has_failed or ticks_diff(now, begun) >= ATTEMPT_MS:
                     return False
             await sleep_ms(POLL_MS)

@@ -13,7 +13,7 @@ from host_tools.cluster import on_free_ports
 from host_tools.firmware import FIRMWARE
 from tests.host.test_node import PROJECT, Process, each_interpreter
 
-NO_AP_FOUND, BEACON_TIMEOUT = "201", "200"
+NO_AP_FOUND, BEACON_TIMEOUT, HANDSHAKE_TIMEOUT = "201", "200", "204"
 WIFI = {"ssid": "home", "password": "secret"}
 WATCHDOG_MS = 1500  # a fifth of a board's, and still more than a node ever stands still
 ENOUGH_KB, TOO_SMALL_KB = 128, 32
@@ -74,6 +74,8 @@ def test_it_joins_its_network_again_and_again_and_goes_on_without_it(board: Boar
     off.write_text(NO_AP_FOUND)
     board.deploy(wifi=WIFI, report_ms=100)
     process = board.start()
+    process.until(lambda: process.events("wifi_down"))
+    off.write_text(HANDSHAKE_TIMEOUT)
     process.until(lambda: len(process.events("wifi_down")) == 2)
     assert not process.events("boot")
 
@@ -84,7 +86,7 @@ def test_it_joins_its_network_again_and_again_and_goes_on_without_it(board: Boar
     process.until(lambda: process.events("leader"))
     downs = [event.facts for event in process.events("wifi_down")]
     assert downs[0] == {"reason": "no_ap_found", "retry_ms": "1000", "rssi": "0"}
-    assert downs[1]["retry_ms"] == "2000"
+    assert downs[1] == {"reason": "handshake_timeout", "retry_ms": "2000", "rssi": "0"}
     (up,) = process.events("wifi_up")
     assert up.facts == {"ip": "127.0.0.1", "rssi": "-55"}
     assert process.events("boot")[0].ms >= up.ms

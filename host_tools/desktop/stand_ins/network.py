@@ -2,9 +2,13 @@
 
 Its one network is out of reach while the working directory has a file `wifi.off`, in which the
 reason may stand, a number as ESP-IDF has them; joining it takes a moment. The news of having
-left it does, too, and ends an attempt that was begun meanwhile.
+left it does, too, and ends an attempt that was begun meanwhile. What `status` says follows
+ports/esp32/network_wlan.c: the reason of a failure stays until an address is there, and some
+reasons hide that another attempt is under way. A soft reset of a board (tests/boards) leaves the
+reason, RAFT_DESK_WIFI in the environment.
 """
 
+import os
 import time
 
 from host_tools.desktop.system import mac
@@ -15,7 +19,9 @@ STAT_IDLE = 1000
 STAT_CONNECTING = 1001
 STAT_GOT_IP = 1010
 STAT_NO_AP_FOUND = 201
-_ASSOC_LEAVE = 8
+LEFT = 8  # ESP-IDF's WIFI_REASON_ASSOC_LEAVE
+_AUTH_FAIL, _CONNECTION_FAIL = 202, 205
+_HIDING = (STAT_NO_AP_FOUND, 210, 211, 212, _AUTH_FAIL)
 
 OFF_FILE = "wifi.off"
 JOIN_S = 0.1
@@ -44,7 +50,7 @@ class WLAN:
     _asked = 0.0  # when the attempt or link that there is was begun; 0: there is none
     _left = 0.0  # when one was left
     _has_joined = False
-    _reason = 0
+    _reason = int(os.getenv("RAFT_DESK_WIFI") or 0)
     _settings = {"pm": PM_PERFORMANCE, "reconnects": -1, "mac": mac()}
 
     def __init__(self, interface=STA_IF):
@@ -78,6 +84,7 @@ class WLAN:
     def disconnect(self):
         if self._asked:
             WLAN._left = time.time()
+            WLAN._reason = LEFT
         WLAN._asked = 0.0
         WLAN._has_joined = False
 
@@ -94,9 +101,14 @@ class WLAN:
             return RSSI
         if self._has_joined:
             return STAT_GOT_IP
+        reason = _AUTH_FAIL if self._reason == _CONNECTION_FAIL else self._reason
+        if reason in _HIDING:
+            return reason
+        if reason == LEFT:
+            return STAT_IDLE
         if self._asked:
             return STAT_CONNECTING
-        return self._reason or STAT_IDLE
+        return reason or STAT_IDLE
 
     def ifconfig(self):
         """(address, netmask, gateway, DNS server)"""
@@ -107,10 +119,10 @@ class WLAN:
         if not self._asked or time.time() - self._asked < JOIN_S:
             return
         has_just_left = self._asked - self._left < LEAVE_S
-        reason = _ASSOC_LEAVE if has_just_left else _reason_to_fail()
+        reason = LEFT if has_just_left else _reason_to_fail()
         WLAN._has_joined = reason == 0
+        WLAN._reason = reason
         if reason:
-            WLAN._reason = reason
             WLAN._asked = time.time() if self._settings["reconnects"] else 0.0
 
 

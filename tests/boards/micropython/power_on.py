@@ -26,7 +26,7 @@ STAND_INS = PROJECT + "/host_tools/desktop/stand_ins"
 sys.path[:] = [PROJECT, ".frozen"]
 
 from host_tools.desktop import system  # noqa: E402
-from host_tools.desktop.stand_ins import esp32, machine  # noqa: E402
+from host_tools.desktop.stand_ins import esp32, machine, network  # noqa: E402
 from host_tools.desktop.stand_ins.esp32 import Partition  # noqa: E402
 
 OWN = 'File "' + __file__
@@ -49,6 +49,7 @@ BOOT = "# This file is executed on every boot (including wake-boot from deepslee
 # How this start came about, kept over a reset in the environment: what the ROM prints, or SOFT...
 REASON = "BOARD_RESET"
 SOFTWARE = os.getenv("BOARD_SOFTWARE_RESET", "")
+WIFI = "RAFT_DESK_WIFI"  # of stand_ins/network.py
 SOFT, SOFT_RAW = "soft", "soft, into the raw REPL"
 
 # What programs see
@@ -339,11 +340,15 @@ def soft_reset(reason):
     """A new interpreter; the watchdog, if one was started, goes on."""
     write("MPY: soft reboot\n")
     os.putenv(REASON, reason)
+    # A radio that is on stays so, and leaves when somebody asks it to join again.
+    left = network.WLAN._reason or (network.LEFT if network.WLAN._active else 0)
+    os.putenv(WIFI, str(left))
     start_anew()
 
 
 def reset():
     """In place of `machine.reset`."""
+    os.putenv(WIFI, "")
     system.hold_signals()
     system.kill_after(0)
     start_anew()
