@@ -13,7 +13,7 @@ from host_tools.settings import FileError, Table
 BOARDS = FIRMWARE.parent / "boards"
 BOARD_FILE = "board.toml"
 PARTITIONS_FILE = "partitions.csv"
-RAFT = "raft"
+RAFT, VFS = "raft", "vfs"
 
 # Where the ROM loader of each chip wants the firmware image (esptool, BOOTLOADER_FLASH_OFFSET of
 # its targets), of those with Wi-Fi.
@@ -266,7 +266,7 @@ def _check(table: _Checked, flash_bytes: int) -> None:
     _check_places(table, flash_bytes)
     table.one("nvs", DATA, NVS, "nvs, data, nvs, 0x9000, 0x6000")
     raft = table.one(RAFT, DATA, RAFT_LOG, "raft, data, 0x40, 0x200000, 0x40000")
-    vfs = table.one("vfs", DATA, FAT, "vfs, data, fat, 0x240000, 0x1C0000")
+    vfs = table.one(VFS, DATA, FAT, "vfs, data, fat, 0x240000, 0x1C0000")
     apps = [p for p in table.parts if p.type == APP]
     if not apps:
         table.fail("the application", "is missing: add `factory, app, factory, 0x10000, 0x1F0000`")

@@ -18,12 +18,15 @@ from esptool import CHIP_DEFS
 from esptool.bin_image import LoadFirmwareImage
 
 from host_tools import boards, partition_table
-from host_tools.boards import APP, RAFT, Board, Partition
+from host_tools.boards import APP, RAFT, VFS, Board, Partition
 
 BAUD = 460_800
 # ESP-IDF's "App Image Format": the first byte, and where the extended header names the chip
 IMAGE_MAGIC = b"\xe9"
 CHIP_ID = slice(12, 14)
+# The first two blocks of littlefs are copies of its superblock (littlefs, SPEC.md).
+SUPERBLOCK_BYTES = 4096
+LITTLEFS, LITTLEFS_AT = b"littlefs", slice(8, 16)
 # What is written, in the order of its place in the flash. Between table and application lies NVS,
 # with the identity of the board's raft log: it stays as it is.
 BOOT_LOADER, TABLE, APPLICATION = "boot loader", "partition table", "application"
@@ -113,6 +116,10 @@ def flash(
             report("erasing the raft log", None)
             log = board.partition(RAFT)
             tool.erase(log.offset, log.size)
+        files = board.partition(VFS)
+        if files not in (attached.partitions or ()):
+            report("looking for a file system", None)
+            tool.clear_unless_file_system(files.offset)
         return Flashed(board.name, attached.mac, tool.write(pieces, report), wipe)
 
 
@@ -145,6 +152,19 @@ class _Esptool:
             << 20,
             partitions=partition_table.decode(file.read_bytes()),
         )
+
+    def clear_unless_file_system(self, at: int) -> None:
+        """Where anything else lies, MicroPython makes no file system, and doesn't start.
+
+        (ports/esp32/modules/inisetup.py, check_bootsec)
+        """
+        file = self._folder / "files.read"
+        size = 2 * SUPERBLOCK_BYTES
+        self._run("read-flash", "--no-progress", hex(at), hex(size), str(file))
+        data = file.read_bytes()
+        heads = data[LITTLEFS_AT], data[SUPERBLOCK_BYTES:][LITTLEFS_AT]
+        if data != b"\xff" * size and LITTLEFS not in heads:
+            self.erase(at, size)
 
     def erase(self, at: int, size: int) -> None:
         # As `erase-flash` the ROM's loader doesn't know it.

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from host_tools import boards, deploying, ports, secret
-from host_tools.boards import RAFT
+from host_tools.boards import RAFT, VFS
 from host_tools.cli import main
 from host_tools.client import Client
 from host_tools.cluster import on_free_ports
@@ -168,15 +168,16 @@ def test_a_board_with_another_program_becomes_a_node(tmp_path: Path) -> None:
     with flashed(tmp_path / PORT, CHIP, partitions=STOCK_TABLE) as board:
         desk = Desk(tmp_path, board)
         board.until_printed(PROMPT)
-        # what lies where its log will be
-        log = KIND.partition(RAFT)
-        board.flash.program(log.offset, b"anything")
+        # what lies where its log and its files will be
+        board.flash.program(KIND.partition(RAFT).offset, b"anything")
+        board.flash.program(KIND.partition(VFS).offset, b"anything")
 
         assert "no partition for the raft log" in desk.refusal("deploy")
         assert "make firmware BOARD=esp32c3_generic" in desk.refusal("up")
         done = desk.done("up", "--firmware", str(file))
 
         assert done["wiped"] and "partition table" in done["flashed"]
+        assert done["written"]
 
 
 def test_a_program_with_a_watchdog_makes_way(desk: Desk) -> None:

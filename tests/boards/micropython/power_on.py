@@ -162,6 +162,11 @@ def mount():
     try:
         vfs.mount(vfs.VfsLfs2(flash), "/")
     except OSError:
+        block = bytearray(4096)
+        flash.readblocks(0, block)
+        if block != b"\xff" * len(block):
+            print("The filesystem appears to be corrupted. Erase the flash, and flash again.")
+            sys.stdin.read()  # for ever: nothing runs
         vfs.VfsLfs2.mkfs(flash)
         vfs.mount(vfs.VfsLfs2(flash), "/")
         with open("boot.py", "w") as f:
