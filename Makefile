@@ -10,7 +10,7 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup micropython demo test test-power lint bench screenshots clean
-.PHONY: boards firmware up deploy flash monitor doctor repl erase
+.PHONY: init boards firmware up deploy flash monitor doctor repl erase
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} \
@@ -54,6 +54,9 @@ PORTS   = $(PORT:%=--port '%')
 FILES   = $(FIRMWARE:%=--firmware '%')
 
 ## For boards: PORT="/dev/ttyUSB0 ..." (else all on USB), NODE="1 ..." (else all)
+
+init: $(VENV)/runtime  ## write cluster.toml for the boards that are plugged in
+	$(RAFTCTL) init $(PORTS) $(ARGS)
 
 boards: $(VENV)/runtime  ## list the boards that are plugged in
 	$(RAFTCTL) boards $(PORTS) $(ARGS)

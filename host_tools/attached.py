@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from esptool import CHIP_DEFS
+
 from host_tools import events, flashing, ports
 from host_tools.boards import RAFT, Partition
 from host_tools.events import Event
 from host_tools.flashing import FlashError
-from host_tools.ports import PortError
+from host_tools.ports import PortAbsent, PortError
 from host_tools.repl import PROMPT, Repl, ReplError
 
 ANSWER_S = 3.0  # for a node to answer; it may be measuring its links, or erasing flash
@@ -103,22 +105,32 @@ class Facts:
         return any(partition.name == RAFT for partition in self.partitions)
 
 
-def ask_all(names: Iterable[str]) -> list[Asked | Silent]:
-    """All at the same time, in the order of the names."""
-    names = list(names)
+def ask_all(names: Iterable[str], may_reset: bool = True) -> list[Asked | Silent]:
+    """All at the same time, in the order of the names; may_reset: see `ask`."""
+    names = list(dict.fromkeys(names))
     if not names:
         return []
+
+    def attempt(name: str) -> Asked | Silent:
+        try:
+            return ask(name, may_reset)
+        except (PortError, ReplError, FlashError) as e:
+            return Silent(name, str(e))
+
     with ThreadPoolExecutor(len(names)) as pool:
-        return list(pool.map(_asked_or_silent, names))
+        return list(pool.map(attempt, names))
 
 
-def ask(name: str) -> Asked:
-    """The board at that port. Raises PortError, ReplError, FlashError."""
+def ask(name: str, may_reset: bool = True) -> Asked:
+    """The board at that port. Raises PortError, ReplError, FlashError.
+
+    may_reset: whether one without MicroPython is reset, to be asked by esptool.
+    """
     answer, heard = _greet(name)
     if answer:
         said = answer.facts
         return Asked(
-            name, said["chip"], with_colons(said["mac"]),
+            name, chip_of(said["chip"]), with_colons(said["mac"]),
             said["interpreter"].rpartition("_")[2], answer.node, said["role"], said["deployed"],
         )  # fmt: skip
     if not NOTHING_TO_START.search(heard):
@@ -128,12 +140,14 @@ def ask(name: str) -> Asked:
                 told = facts(repl)
                 if not is_at_prompt:
                     repl.restart()
-        except ReplError:
-            if is_at_prompt:
+        except (ReplError, PortAbsent):  # the latter: a USB of its own comes and goes with resets
+            if is_at_prompt or not may_reset:
                 raise
         else:
             runs = AT_REPL if is_at_prompt else OTHER
             return Asked(name, told.chip, told.mac, told.version, told.node, runs, told.deployed)
+    if not may_reset:
+        raise ReplError(f"{name} has a board without MicroPython: `raftctl up` flashes it")
     board = flashing.ask(name)
     return Asked(name, board.chip, board.mac, "", None, NOTHING)
 
@@ -145,19 +159,20 @@ def facts(repl: Repl) -> Facts:
         Partition(label, kind, subtype, offset, size)
         for kind, subtype, offset, size, label in told.pop("partitions")
     ]
-    mac = with_colons(told.pop("mac"))
-    return Facts(mac=mac, partitions=tuple(sorted(parts, key=lambda p: p.offset)), **told)
+    mac, chip = with_colons(told.pop("mac")), chip_of(told.pop("chip"))
+    return Facts(
+        chip=chip, mac=mac, partitions=tuple(sorted(parts, key=lambda p: p.offset)), **told
+    )
+
+
+def chip_of(machine: str) -> str:
+    """The chip, as esptool says it, of what MicroPython says: `esp32c3fh4` is an esp32c3."""
+    fitting = [chip for chip in CHIP_DEFS if machine.startswith(chip)]
+    return max(fitting, key=len, default=machine)
 
 
 def with_colons(mac: str) -> str:
     return ":".join(mac[i : i + 2] for i in range(0, len(mac), 2))
-
-
-def _asked_or_silent(name: str) -> Asked | Silent:
-    try:
-        return ask(name)
-    except (PortError, ReplError, FlashError) as e:
-        return Silent(name, str(e))
 
 
 def _greet(name: str) -> tuple[Event | None, bytes]:
@@ -173,8 +188,8 @@ def _greet(name: str) -> tuple[Event | None, bytes]:
                 event = events.parse(line.decode(errors="replace").rstrip("\r"))
                 if event and event.what == "board":
                     return event, heard
-    except OSError as e:
-        raise PortError(f"{name} has gone away: see to the cable, and plug the board in") from e
+    except OSError:
+        pass  # it has gone away, and perhaps comes again
     finally:
         ports.close(port)
     return None, heard

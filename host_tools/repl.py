@@ -132,6 +132,6 @@ class Repl:
 def _opened(name: str) -> SerialTransport:
     try:
         return SerialTransport(name, timeout=READ_S)
-    except TransportError:
+    except TransportError as e:
         ports.close(ports.open_port(name))  # which says why, unless the reason has gone
-        return SerialTransport(name, timeout=READ_S)
+        raise ReplError(f"{name} could not be opened a moment ago: try again") from e

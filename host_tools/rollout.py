@@ -42,11 +42,14 @@ def application_hash(label, size):
         sum.update(buf[:min(4096, size - block * 4096)])
     print(repr(hexlify(sum.digest()).decode()))
 """
+# The news of having left takes a moment, and would end an attempt that was begun meanwhile.
 JOIN = """
-import network
+import network, time
 wlan = network.WLAN(network.STA_IF)
 wlan.active(True)
+wlan.config(reconnects=-1)
 wlan.disconnect()
+time.sleep(0.5)
 wlan.connect({ssid!r}, {password!r})
 """
 ADDRESS = "print(repr(wlan.ifconfig()[0] if wlan.isconnected() else ''))"
@@ -121,10 +124,11 @@ class Rollout:
     def run(self, nodes: Iterable[int], found: Sequence[Asked | Silent]) -> list[Job]:
         """Bring up these nodes on the boards that were found; one that fails stops no other."""
         asked = {board.mac: board for board in found if isinstance(board, Asked)}
-        jobs = [Job(self._cluster.nodes[node]) for node in nodes]
+        jobs = [Job(self._cluster.nodes[node]) for node in dict.fromkeys(nodes)]
         for job in jobs:
             job.asked = asked.get(job.member.mac)
         self._each(jobs, self._look)
+        self._check_hosts(jobs, {job.member.id for job in jobs if not job.problem})
         rolling = [] if self._at_once else [j for j in jobs if j.is_running and j.member.host]
         at_once = [job for job in jobs if job not in rolling]
         self._each(at_once, self._prepare)
@@ -206,19 +210,21 @@ class Rollout:
         assert job.asked
         if self._firmwares is not None:
             self._flash(job, job.asked)
-        elif job.asked.runs == NOTHING:
-            raise NotUp(f"{job.port} has no MicroPython: `raftctl up` flashes it")
         if not job.host:
             self._report(job.member.id, "asking for its address", None)
             job.host = self._address(job.port)
 
     def _flash(self, job: Job, asked: Asked) -> None:
         board = boards.load(job.member.board)
+        has_all = False
         if asked.runs != NOTHING:
             self._report(job.member.id, "comparing MicroPython", None)
             with Repl(job.port) as repl:
-                if self._has_all(repl, board, job.image):
-                    return
+                has_all = self._has_all(repl, board, job.image)
+                if not has_all and job.image is None:
+                    repl.restart()  # what has run may run on
+        if has_all:
+            return
         if job.image is None:
             raise NotUp(
                 f"{job.port} has no MicroPython with a place for the raft log: get it with `make "
@@ -267,12 +273,22 @@ class Rollout:
         """Write the new addresses into the cluster's file."""
         hosts = {job.member.id: job.host for job in jobs if job.host and not job.member.host}
         if hosts:
-            cluster.add_hosts(self._cluster.path, hosts)
+            try:
+                cluster.add_hosts(self._cluster.path, hosts)
+            except OSError as e:
+                for job in jobs:
+                    job.problem = job.problem or f"{e.filename} can't be written: {e.strerror}"
+                return
             self._cluster = cluster.load(self._cluster.path)
-        unknown = [member.id for member in self._cluster.nodes.values() if not member.host]
         for job in jobs:
             job.member = self._cluster.nodes[job.member.id]
-            if unknown and not job.problem:
+        self._check_hosts(jobs, set())
+
+    def _check_hosts(self, jobs: list[Job], coming: set[int]) -> None:
+        """No node can do without the addresses of all; those that are coming will be known."""
+        unknown = [m.id for m in self._cluster.nodes.values() if not m.host and m.id not in coming]
+        for job in jobs:
+            if unknown and not job.is_done:
                 job.problem = (
                     f"it waits for the address of node {unknown[0]}: bring that board up as well"
                 )
@@ -304,7 +320,10 @@ def _booted(port: str) -> str:
         try:
             with Repl(port, fresh=False) as repl:
                 return attached.facts(repl).version
-        except (PortError, ReplError):
+        except (PortError, ReplError) as e:
             if time.monotonic() > end:
-                raise
+                raise NotUp(
+                    f"{port} was flashed, and MicroPython isn't heard there: a board with a USB "
+                    "of its own may have another port now: `raftctl up` again"
+                ) from e
             time.sleep(LOOK_S)

@@ -1,10 +1,11 @@
 """What only its owner may read, in `secrets.toml` beside `cluster.toml`: the Wi-Fi password."""
 
-import json
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import tomlkit
 
 from host_tools import settings
 from host_tools.settings import FileError
@@ -14,13 +15,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 MAX_SSID = 32  # bytes, as IEEE 802.11 has it
 PASSWORD = range(8, 64)  # characters of a WPA2 password; none at all is an open network
 
-TEXT = """\
-# Never give this file away, nor add it to git.
-
-[wifi]
-ssid = {ssid}
-password = {password}
-"""
+HEAD = "# Never give this file away, nor add it to git.\n\n"
 
 
 class SecretsError(FileError):
@@ -63,8 +58,7 @@ def save(file: Path, wifi: Wifi) -> None:
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as f:
-        # JSON's strings are TOML's.
-        f.write(TEXT.format(ssid=json.dumps(wifi.ssid), password=json.dumps(wifi.password)))
+        f.write(HEAD + tomlkit.dumps({"wifi": {"ssid": wifi.ssid, "password": wifi.password}}))
     new.replace(file)
 
 

@@ -27,7 +27,6 @@ from host_tools.options import (
     ports_option,
 )
 from host_tools.ports import PortError
-from host_tools.repl import ReplError
 from host_tools.secret import SecretsError
 
 STYLES = {ERROR: "bold red", WARNING: "yellow"}
@@ -56,7 +55,7 @@ def doctor(cluster_file: Path, names: tuple[str, ...], as_json: bool) -> None:
             examined = examine([b for b in found if isinstance(b, Asked)], report)
             report("comparing what was deployed")
             marks, unknown = _marks(described, examined)
-    except (PortError, ReplError, DeployError) as e:
+    except (PortError, DeployError) as e:
         raise Failure(str(e), NOT_POSSIBLE) from e
     silent = [board for board in found if isinstance(board, Silent)]
     findings = [*judging.findings(examined, silent, described, marks), *unknown]

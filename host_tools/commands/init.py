@@ -109,7 +109,7 @@ def _for_boards(
         )
     kinds = [_kind(board, kind) for board in answered]
     secrets = secret.path_beside(file)
-    wifi = None if secrets.exists() else _asked_wifi(ssid)
+    wifi = None if secrets.exists() and ssid is None else _asked_wifi(ssid)
     described = _described(file, name, answered, kinds)
     if wifi:
         secret.save(secrets, wifi)
@@ -118,6 +118,12 @@ def _for_boards(
     for member, board in zip(described.nodes.values(), answered, strict=True):
         rows.add_row(str(member.id), member.board, member.mac, board.port)
     view.console().print(rows)
+    for board in answered:
+        if board.node is not None:
+            click.echo(
+                f"{board.port} was node {board.node} of a cluster, and its raft log goes on in "
+                "this one: where it should not, `raftctl erase` that board first."
+            )
     click.echo(f"Wrote {file}{f' and {secrets}' if wifi else f'; {secrets} was there'}. Then")
     if any(board.runs == NOTHING for board in answered):
         click.echo("  make firmware    for MicroPython, by internet; or make up FIRMWARE=file.bin")

@@ -33,7 +33,7 @@ def repl(target: str | None) -> None:
 
 def _port_of(node: int) -> str:
     """Where that node is plugged in. Raises Failure, PortError."""
-    found = attached.ask_all(ports.candidates())
+    found = attached.ask_all(ports.candidates(), may_reset=False)
     for board in found:
         if isinstance(board, Asked) and board.node == node:
             return board.port

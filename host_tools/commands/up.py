@@ -106,7 +106,7 @@ def _roll_out(
     _check(nodes, described)
     wifi = secret.load(secret.path_beside(cluster_file))
     try:
-        found = attached.ask_all(names or ports.candidates())
+        found = attached.ask_all(names or ports.candidates(), may_reset=firmwares is not None)
     except ports.PortError as e:
         raise Failure(str(e), NOT_POSSIBLE) from e
     console = view.console()

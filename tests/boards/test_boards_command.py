@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from host_tools import boards, cluster, ports, secret
+from host_tools import attached, boards, cluster, ports, secret
 from host_tools.cli import main
 from host_tools.options import NEGATIVE, NOT_POSSIBLE
 from host_tools.secret import Wifi
@@ -107,10 +107,14 @@ def test_init_in_a_script_guesses_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         wrong = run("init", "--cluster", file, *options(*made), "--ssid", "home")
         assert "must have 8 to 63 characters" in wrong.stderr and "short" not in wrong.stderr
 
-        # what is known already isn't asked
+        # what is known already isn't asked, and what is said counts
         secret.save(tmp_path / "secrets.toml", Wifi("home", ""))
         assert run("init", "--cluster", file, *options(*made)).exit_code == 0
         assert secret.load(tmp_path / "secrets.toml") == Wifi("home", "")
+        monkeypatch.setenv("RAFTCTL_WIFI_PASSWORD", PASSWORD)
+        done = run("init", "--cluster", file, *options(*made), "--force", "--ssid", "other")
+        assert done.exit_code == 0
+        assert secret.load(tmp_path / "secrets.toml") == Wifi("other", PASSWORD)
 
 
 def test_repl_is_that_of_the_node_and_leaves_by_its_key(
@@ -119,6 +123,9 @@ def test_repl_is_that_of_the_node_and_leaves_by_its_key(
     with several(tmp_path, 1, CHIP) as (board,):
         mpremote(board.port, "exec", "with open('config.json', 'w') as f: f.write('{\"id\": 7}')")
         monkeypatch.setattr(ports, "found", lambda: [str(board.port)])
+        monkeypatch.setenv("RAFTCTL_WIFI_PASSWORD", PASSWORD)
+        told = run("init", "--cluster", tmp_path / "c.toml", "--ssid", "home", *options(board))
+        assert "was node 7 of a cluster" in told.stdout
         absent = run("repl", "3")
         assert absent.exit_code == NOT_POSSIBLE
         assert "no board is node 3; those plugged in are 7" in absent.stderr
@@ -131,3 +138,14 @@ def test_repl_is_that_of_the_node_and_leaves_by_its_key(
             shown.until("42\r\n")
             shown.type(CTRL_BRACKET)
             assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "chip"),
+    [
+        ("esp32", "esp32"), ("esp32picod4", "esp32"), ("esp32c3fh4", "esp32c3"),
+        ("esp32s2fn4r2", "esp32s2"), ("esp32s3pico1n8r2", "esp32s3"), ("rp2040", "rp2040"),
+    ],
+)  # fmt: skip
+def test_a_module_is_known_by_its_chip(machine: str, chip: str) -> None:
+    assert attached.chip_of(machine) == chip

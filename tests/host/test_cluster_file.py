@@ -56,7 +56,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     slow = replace(on_desk(tmp_path / "c.toml", 3), slow_flash=True)
     desk, free = on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)
-    boards = Cluster(tmp_path / "d.toml", "home", BOARDS, 100, (300, 600))
+    boards = Cluster(tmp_path / "d.toml", 'our "home" \\', BOARDS, 100, (300, 600))
     for cluster in (desk, free, slow, boards):
         cluster.path.write_text(cluster.to_toml())
 

@@ -27,17 +27,17 @@ class Boards:
         self.restarted.append((node, is_led))
         if node in self.broken:
             raise DeployError("it isn't up")
-        return Deployed(("config.json",), (), "")
+        return Deployed(("config.json",), ())
 
 
 @pytest.fixture
 def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Deploys onto such boards of a cluster of that many nodes."""
 
-    def run(boards: Boards, nodes: int, at_once: bool = False) -> list[Job]:
+    def run(boards: Boards, nodes: int, at_once: bool = False, unknown: int = 0) -> list[Job]:
         monkeypatch.setattr(deploying, "deploy", boards.deploy)
         members = [
-            Member(i, "10.0.0.1", 7100 + i, 7200 + i, mac(i), "esp32_generic")
+            Member(i, host(i, unknown), 7100 + i, 7200 + i, mac(i), "esp32_generic")
             for i in range(1, nodes + 1)
         ]
         described = Cluster(tmp_path / "cluster.toml", "home", {m.id: m for m in members})
@@ -46,9 +46,13 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
             for node, role in boards.roles.items()
         ]
         rollout = Rollout(described, Wifi("home", ""), None, False, at_once, lambda *args: None)
-        return rollout.run(sorted(boards.roles), found)
+        return rollout.run([*described.nodes, *described.nodes], found)
 
     return run
+
+
+def host(node: int, unknown: int) -> str:
+    return "" if node == unknown else f"10.0.0.{node}"
 
 
 def mac(node: int) -> str:
@@ -98,7 +102,7 @@ def test_where_no_majority_can_be_kept_nothing_is_held_back(roll_out) -> None:  
     assert not problems(roll_out(Boards({1: "leader"}), nodes=1))
     assert not problems(roll_out(Boards({1: "leader", 2: "follower"}), nodes=2))
     # the others are elsewhere, and nothing is known of them
-    assert not problems(roll_out(Boards({1: "leader"}), nodes=3))
+    assert problems(roll_out(Boards({1: "leader"}), nodes=3)) == [2, 3]
 
 
 def test_at_once_nobody_waits_for_a_leader(roll_out) -> None:  # type: ignore[no-untyped-def]
@@ -107,3 +111,17 @@ def test_at_once_nobody_waits_for_a_leader(roll_out) -> None:  # type: ignore[no
     assert problems(roll_out(boards, nodes=3, at_once=True)) == [1]
 
     assert sorted(boards.restarted) == [(1, False), (2, False), (3, False)]
+
+
+def test_nobody_is_stopped_for_a_node_whose_address_can_not_become_known(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Boards({1: "leader", 2: "follower", 3: "follower"})
+
+    jobs = roll_out(boards, nodes=4, unknown=4)
+
+    assert problems(jobs) == [1, 2, 3, 4] and not boards.restarted
+    assert "waits for the address of node 4" in jobs[0].problem
+    assert "was not found: plug it in" in jobs[3].problem
+
+
+def test_one_board_is_one_job_however_often_it_is_named(roll_out) -> None:  # type: ignore[no-untyped-def]
+    assert [job.member.id for job in roll_out(Boards({1: "leader"}), nodes=1)] == [1]

@@ -8,7 +8,7 @@ import pytest
 from host_tools import secret
 from host_tools.secret import SecretsError, Wifi
 
-PASSWORD = 'quoted " and \\ \u00fc'
+PASSWORD = 'quoted " and \\ \u00fc \U0001f3e0 \x7f'
 
 
 def test_what_is_saved_is_read_again_and_for_its_owner_alone(tmp_path: Path) -> None:
