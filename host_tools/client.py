@@ -39,22 +39,16 @@ NotCommitted = requests.NotCommitted
 Unknown = requests.Unknown
 
 
-class _Request:
-    """One request, and what has become of the copies that were sent.
-
-    An attempt is what was sent to one node under one number, until the node refuses it.
-    """
+class _Request(requests.Attempts):
+    """One request, and what has become of the copies that were sent."""
 
     def __init__(self, kind: int, payload: bytes) -> None:
+        super().__init__()
         self.kind = kind
         self.payload = payload
-        self.in_doubt = False  # a copy of an earlier attempt may have taken effect
-        self.is_hopeless = False
-        self.problem = ""  # what the leader has complained of
         self.heard: set[int] = set()  # nodes that have answered anything
         self.numbers: dict[int, int] = {}  # number of an attempt -> node
         self.number = 0  # of this attempt
-        self.copies = 0  # sent in this attempt
         self.began = 0.0
 
     def begin(self, number: int, node: int, now: float) -> None:
@@ -62,22 +56,6 @@ class _Request:
         self.number = number
         self.numbers[number] = node
         self.began = now
-
-    def abandon(self) -> None:
-        """The attempt has had no answer: it stays in doubt."""
-        self.in_doubt = self.may_have_effect()
-        self.copies = 0
-
-    def refused(self, status: int) -> None:
-        """The node has refused one copy. Which settles the attempt only if there was one."""
-        if status == messages.LOST or self.copies > 1:
-            self.in_doubt = True
-        self.copies = 0
-        self.problem = requests.PROBLEMS.get(status, "")
-        self.is_hopeless = status in requests.HOPELESS and not self.in_doubt
-
-    def may_have_effect(self) -> bool:
-        return self.in_doubt or self.copies > 0
 
 
 class Client:

@@ -16,13 +16,7 @@ import struct
 
 from raft import messages, requests, sessions
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
-from raft.requests import (  # noqa: F401 - ClusterError: for who uses a Client
-    HOPELESS,
-    PROBLEMS,
-    ClusterError,
-    NotCommitted,
-    Unknown,
-)
+from raft.requests import Attempts, ClusterError, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint, resolve
 
 TIMEOUT_MS = 5000
@@ -113,7 +107,7 @@ class Client:
 
     def _failure(self, request):
         reason = self._reason(request)
-        if request.in_doubt or request.copies:
+        if request.may_have_effect():
             return Unknown("%s; it may have an effect: read the key before you go on" % reason)
         return NotCommitted("%s; nothing was changed, try again" % reason)
 
@@ -167,27 +161,21 @@ class Client:
                 if status == messages.OK:
                     answer = bytes(result)
                 elif number == request.number and request.copies:
-                    request.refused(status, hint)
+                    request.refused(status)
+                    request.redirected(hint)
             frame = endpoint.receive()
         return answer
 
 
-class _Request:
-    """One request, and what has become of the copies that were sent.
-
-    An attempt is what was sent to one node under one number, until the node refuses it. Times
-    in ms since the call.
-    """
+class _Request(Attempts):
+    """One request, and what has become of the copies that were sent. Times in ms since the call."""
 
     def __init__(self, kind, payload):
+        super().__init__()
         self.kind = kind
         self.payload = payload
         self.first = draw(0, messages.MAX_NUMBER >> 1)  # numbers of its attempts: from here ...
         self.number = self.first - 1  # ... to this one's
-        self.copies = 0  # sent in this attempt
-        self.in_doubt = False  # a copy of an earlier attempt may have taken effect
-        self.is_hopeless = False
-        self.problem = ""  # what the leader has complained of
         self.hint = 0  # who leads, says the node that was asked last
         self._node = 0  # that node
         self._redirects = 0
@@ -202,8 +190,7 @@ class _Request:
         if node != self._node:
             self._node = node
             self._wait_ms = RESEND_MS
-            self.in_doubt = self.in_doubt or self.copies > 0
-            self.copies = 0
+            self.abandon()
         if self.copies == 0:
             self.number += 1
         self.copies += 1
@@ -211,13 +198,8 @@ class _Request:
         self._due_ms = passed_ms + self._wait_ms
         self._wait_ms = min(2 * self._wait_ms, MAX_RESEND_MS)
 
-    def refused(self, status, hint):
-        """The node has refused one copy. Which settles the attempt only if there was one."""
-        if status == messages.LOST or self.copies > 1:
-            self.in_doubt = True
-        self.copies = 0
-        self.problem = PROBLEMS.get(status, "")
-        self.is_hopeless = status in HOPELESS and not self.in_doubt
+    def redirected(self, hint):
+        """The node that was asked last names another one."""
         if hint not in (0, self._node):
             self.hint = hint
             self._redirects += 1

@@ -29,6 +29,37 @@ class Unknown(ClusterError):
     """It may have had an effect, or may have one yet."""
 
 
+class Attempts:
+    """What may have come of a request.
+
+    An attempt is what was sent to one node under one number, until the node refuses it. copies:
+    sent in this attempt. in_doubt: one of an earlier attempt may have taken effect. problem: what
+    the leader has complained of. is_hopeless: to ask again is in vain.
+    """
+
+    def __init__(self):
+        self.copies = 0
+        self.in_doubt = False
+        self.problem = ""
+        self.is_hopeless = False
+
+    def abandon(self):
+        """The attempt has had no answer: what was sent stays in doubt."""
+        self.in_doubt = self.may_have_effect()
+        self.copies = 0
+
+    def refused(self, status):
+        """The node has refused one copy. Which settles the attempt only if there was one."""
+        if status == messages.LOST or self.copies > 1:
+            self.in_doubt = True
+        self.copies = 0
+        self.problem = PROBLEMS.get(status, "")
+        self.is_hopeless = status in HOPELESS and not self.in_doubt
+
+    def may_have_effect(self):
+        return self.in_doubt or self.copies > 0
+
+
 def put(key, value):
     """The command that stores `value` under `key` (bytes). Raises ValueError if too long."""
     return bytes((PUT, len(_checked(key)))) + key + _checked_value(value)
