@@ -26,6 +26,7 @@ READ_S = 0.1
 # What the boot loaders say where there is nothing to start
 NOTHING_TO_START = re.compile(rb"invalid header: 0x|invalid magic|waiting for download|No bootable")
 AT_REPL, OTHER, NOTHING = "REPL", "another program", "no MicroPython"
+LEARNER = "learner"  # firmware/raft/core.py, role_name
 JOINING = "joining"  # a node that waits for its network (firmware/board/console.py)
 
 FACTS = """
@@ -77,6 +78,11 @@ class Asked:
     def takes_part(self) -> bool:
         """Whether it does in its cluster: it has joined its network."""
         return self.is_running and self.runs != JOINING
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether it counts for a majority: a learner does not."""
+        return self.takes_part and self.runs != LEARNER
 
 
 @dataclass(frozen=True)

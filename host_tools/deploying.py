@@ -87,10 +87,11 @@ class DeployError(Exception):
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was done: paths on the board."""
+    """What was done: paths on the board. has_vote: no learner, as far as it has said."""
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
+    has_vote: bool
 
 
 def files() -> Mapping[str, bytes]:
@@ -151,8 +152,8 @@ def deploy(
             repl.restart()  # what has run may run on
             raise
         report("starting the node", None)
-        _wait_until_up(port, repl.restart(), config, is_led)
-    return Deployed(written, removed)
+        has_vote = _wait_until_up(port, repl.restart(), config, is_led)
+    return Deployed(written, removed, has_vote)
 
 
 def _bring(
@@ -268,10 +269,13 @@ def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
         before += len(data)
 
 
-def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> None:
-    """Until its node has started, or has a leader, too. Raises DeployError, ReplError."""
+def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> bool:
+    """Until its node has started, or has a leader, too; whether it has a vote.
+
+    A learner says what it is after its start: without `is_led`, it isn't waited for.
+    """
     parser = Line(port)
-    node, ip, failures, trouble = config["id"], "", 0, ""
+    node, ip, failures, trouble, has_vote = config["id"], "", 0, "", True
     end = time.monotonic() + UP_S
     while time.monotonic() < end and failures < TRIES:
         for item in _heard(port, line, parser):
@@ -285,13 +289,15 @@ def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is
             elif item.what in ("safe_mode", "reset"):
                 why = item.facts.get("reason") or item.facts.get("error")
                 raise DeployError(f"{port} was deployed, and stays down: {trouble or why}")
+            elif item.what == "learner":
+                has_vote = False
             elif item.what == "recovered" and item.node == node:
                 _check_address(port, ip, config)
                 if not is_led:
-                    return
+                    return True
                 trouble = "it hears no leader"
             elif is_led and (item.what == "leader" or item.facts.get("leader")):
-                return
+                return has_vote
     raise DeployError(
         f"{port} was deployed, and its node isn't up: {trouble or 'it says nothing'}; see what it "
         f"says with `raftctl monitor {port}`"

@@ -1,6 +1,7 @@
 """What commands have in common: their options, and how they fail."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -49,23 +50,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 PORT_VARIABLES = ["RAFTCTL_PORT", "ESPTOOL_PORT"]
 
-port_option = click.option(
+_a_port = partial(
+    click.option,
     "--port",
     envvar=PORT_VARIABLES,
     show_envvar=True,
     metavar="PORT",
     shell_complete=completion.found_ports,
+)
+
+port_option = _a_port(
     help="Where the board is: /dev/ttyUSB0, COM3, a URL.  [default: the only one there is]",
 )
 
-ports_option = click.option(
-    "--port",
+ports_option = _a_port(
     "names",
     multiple=True,
-    envvar=PORT_VARIABLES,
-    show_envvar=True,
-    metavar="PORT",
-    shell_complete=completion.found_ports,
     help="Where a board is; for several, again.  [default: all on USB]",
 )
 

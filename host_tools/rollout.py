@@ -68,7 +68,7 @@ class Job:
     """A node on its way, and what has become of it. problem: empty if it is up.
 
     written, removed: files on the board. was_up: whether it was as it should be, and wasn't
-    touched.
+    touched. has_vote: whether it has come up with one.
     """
 
     member: Member
@@ -79,16 +79,12 @@ class Job:
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     was_up: bool = False
+    has_vote: bool = False
     problem: str = ""
     host: str = ""
     asked: Asked | None = field(default=None, repr=False)
     image: Path | None = field(default=None, repr=False)
     firmware_mark: str = field(default="", repr=False)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its node takes part in the cluster."""
-        return self.asked is not None and self.asked.takes_part
 
     @property
     def is_done(self) -> bool:
@@ -129,15 +125,16 @@ class Rollout:
             job.asked = asked.get(job.member.mac)
         self._each(jobs, self._look)
         self._check_hosts(jobs, {job.member.id for job in jobs if not job.problem})
-        rolling = [] if self._at_once else [j for j in jobs if j.is_running and j.member.host]
+        rolling = [] if self._at_once else [job for job in jobs if _rolls(job)]
         at_once = [job for job in jobs if job not in rolling]
+        voters = {board.node for board in asked.values() if board.has_vote and board.node}
+        is_led = bool(rolling) and len(voters) >= self._cluster.majority
         self._each(at_once, self._prepare)
         self._learn(jobs)
-        self._each(at_once, self._deploy)
-        taking_part = {board.node for board in asked.values() if board.takes_part}
-        taking_part |= {job.member.id for job in at_once if not job.problem}
+        self._each(at_once, lambda job: self._deploy(job, is_led))
+        voters |= {job.member.id for job in at_once if job.has_vote}
         for job in sorted(rolling, key=_is_leader):
-            self._each([job], lambda job: self._replace(job, taking_part))
+            self._each([job], lambda job: self._replace(job, voters))
         return jobs
 
     def _each(self, jobs: list[Job], step: Callable[[Job], None]) -> None:
@@ -189,20 +186,24 @@ class Rollout:
 
     # A node that takes part
 
-    def _replace(self, job: Job, taking_part: set[int | None]) -> None:
-        """Restart a node as it should be, and wait until it has a leader."""
-        others = taking_part - {job.member.id}
+    def _replace(self, job: Job, voters: set[int]) -> None:
+        """Restart a node as it should be, and wait until it has a leader.
+
+        voters: those that are known to run and to have a vote.
+        """
+        others = voters - {job.member.id}
         most = len(self._cluster.nodes)
-        if len(others) < self._cluster.majority <= len(taking_part) and most > 2:
+        if len(others) < self._cluster.majority <= len(voters) and most > 2:
             raise NotUp(
-                f"it was left as it is: without it {len(others)} of {most} nodes run, and "
-                f"{self._cluster.majority} are needed; bring up the others first, or go on with "
-                "--at-once"
+                f"it was left as it is: without it {len(others)} of {most} nodes run and have a "
+                f"vote, and {self._cluster.majority} are needed; bring up the others first, or go "
+                "on with --at-once"
             )
-        taking_part.discard(job.member.id)
+        voters.discard(job.member.id)
         self._prepare(job)
-        self._deploy(job)
-        taking_part.add(job.member.id)
+        self._deploy(job, is_led=True)
+        if job.has_vote:
+            voters.add(job.member.id)
 
     # Until the board has MicroPython, and an address
 
@@ -293,16 +294,21 @@ class Rollout:
                     f"it waits for the address of node {unknown[0]}: bring that board up as well"
                 )
 
-    def _deploy(self, job: Job) -> None:
+    def _deploy(self, job: Job, is_led: bool) -> None:
         done = deploying.deploy(
             job.port, self._config(job.member), job.member.mac, job.firmware_mark,
             lambda step, share: self._report(job.member.id, step, share),
-            is_led=job.is_running and not self._at_once,
+            is_led,
         )  # fmt: skip
-        job.written, job.removed = done.written, done.removed
+        job.written, job.removed, job.has_vote = done.written, done.removed, done.has_vote
 
     def _config(self, member: Member) -> dict[str, Any]:
         return deploying.config_of(self._cluster, member, boards.load(member.board), self._wifi)
+
+
+def _rolls(job: Job) -> bool:
+    """Whether it takes part in the cluster, which is to go on."""
+    return job.asked is not None and job.asked.takes_part and job.member.host != ""
 
 
 def _is_leader(job: Job) -> bool:

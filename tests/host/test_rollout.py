@@ -8,6 +8,7 @@ from host_tools import deploying
 from host_tools.attached import AT_REPL, Asked
 from host_tools.cluster import Cluster, Member
 from host_tools.deploying import Deployed, DeployError
+from host_tools.flashing import Report
 from host_tools.rollout import Job, Rollout
 from host_tools.secret import Wifi
 
@@ -15,19 +16,22 @@ from host_tools.secret import Wifi
 class Boards:
     """Stands in for boards: `roles` of nodes, and those that don't come up."""
 
-    def __init__(self, roles: dict[int, str], broken: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, roles: dict[int, str], broken: tuple[int, ...] = (), learners: tuple[int, ...] = ()
+    ) -> None:
         self.roles = roles
         self.broken = broken
+        self.learners = learners  # when they have come up
         self.restarted: list[tuple[int, bool]] = []  # node, whether it had to have a leader
 
     def deploy(
-        self, port: str, config: dict[str, int], *args: object, is_led: bool = False
+        self, port: str, config: dict[str, int], mac: str, mark: str, report: Report, is_led: bool
     ) -> Deployed:
         node = config["id"]
         self.restarted.append((node, is_led))
         if node in self.broken:
             raise DeployError("it isn't up")
-        return Deployed(("config.json",), ())
+        return Deployed(("config.json",), (), node not in self.learners)
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_a_board_without_a_node_comes_first_for_then_it_may_be_spared_later(roll
 
     assert not problems(roll_out(boards, nodes=3))
 
-    assert boards.restarted == [(3, False), (1, True), (2, True)]
+    assert boards.restarted == [(3, True), (1, True), (2, True)]
 
 
 def test_when_one_does_not_come_up_the_majority_is_kept(roll_out) -> None:  # type: ignore[no-untyped-def]
@@ -86,7 +90,22 @@ def test_when_one_does_not_come_up_the_majority_is_kept(roll_out) -> None:  # ty
 
     assert boards.restarted == [(1, True)]
     assert problems(jobs) == [1, 2, 3]
-    assert "left as it is: without it 1 of 3 nodes run, and 2 are needed" in jobs[2].problem
+    assert (
+        "left as it is: without it 1 of 3 nodes run and have a vote, and 2 are needed"
+        in jobs[2].problem
+    )
+
+
+def test_a_learner_is_no_voter_that_the_others_could_do_without(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Boards({1: "follower", 2: "leader", 3: "learner"}, learners=(3,))
+
+    jobs = roll_out(boards, nodes=3)
+
+    assert problems(jobs) == [1, 2] and boards.restarted == [(3, True)]
+
+    # nor is one that has become one
+    boards = Boards({1: "follower", 2: "leader", 3: AT_REPL}, learners=(3,))
+    assert problems(roll_out(boards, nodes=3)) == [1, 2]
 
 
 def test_of_five_one_may_fail(roll_out) -> None:  # type: ignore[no-untyped-def]
