@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from host_tools.attached import AT_REPL, JOINING, NOTHING, OTHER, Silent
+from host_tools.attached import AT_REPL, JOINING, LEARNER, NOTHING, OTHER, Silent
 from host_tools.cluster import Cluster, Member, is_address
 from host_tools.deploying import OLDEST
 from host_tools.examining import Board, Link
@@ -279,7 +279,7 @@ def _cluster(boards: Sequence[Board], described: Cluster | None) -> Iterator[Fin
             what = f"its board, {member.mac}, isn't plugged in here, and answers no other"
             remedy = "give it power; plug it in here to learn more"
             yield Finding(ERROR, f"node {member.id}", what, remedy)
-    learners = [board for board in boards if board.runs == "learner"]
+    learners = [board for board in boards if board.runs == LEARNER]
     for board in learners:
         what = "it has no vote, for its flash was empty, exchanged or damaged"
         remedy = "let it run, and all other nodes, until they have vouched for it"
