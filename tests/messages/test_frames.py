@@ -414,9 +414,9 @@ def test_entries_whose_terms_fall_are_refused_in_an_append() -> None:
 def test_every_message_of_a_client_has_the_documented_bytes() -> None:
     codec = Codec(0, CLUSTER)
     for kind, payload, text in (
-        (WRITE, b"cmd", "a1 10 00 01 0c7e 1300  04030201 636d64  1b981042"),
-        (READ, b"q", "a1 11 00 01 0c7e 1100  04030201 71  2f7166fd"),
-        (STATUS, b"", "a1 12 00 01 0c7e 1000  04030201  e9905c59"),
+        (WRITE, b"cmd", "a1 20 00 01 0c7e 1300  04030201 636d64  afdcc6e9"),
+        (READ, b"q", "a1 21 00 01 0c7e 1100  04030201 71  2b474fe9"),
+        (STATUS, b"", "a1 22 00 01 0c7e 1000  04030201  f5db3671"),
     ):
         frame = bytes(codec.frame(codec.request(1, kind, 0x01020304, payload)))
 
@@ -431,7 +431,7 @@ def test_a_reply_to_a_client_has_the_documented_bytes() -> None:
 
     frame = bytes(codec.frame(codec.reply(0x01020304, 1, 2, b"res")))
 
-    assert frame == unhex("a1 13 01 00 0c7e 1500  04030201 01 02 726573  f26728ba")
+    assert frame == unhex("a1 23 01 00 0c7e 1500  04030201 01 02 726573  1122304b")
     assert Codec(0, CLUSTER).decode_reply(frame) == (1, 0x01020304, 1, 2, b"res")
 
 
