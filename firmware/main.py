@@ -70,13 +70,14 @@ async def start(settings, events, lives):
         settings["app"]["nodes"] = settings["nodes"]  # for a client (raft/client.py)
         tasks.start("app", run_app, node, settings["app"])
     settings.clear()
-    await node.run()
+    await node.serve()
 
 
 def make_node(settings, events):
     import board.identity  # here, so that nothing keeps it when it is unloaded
 
-    node = Node(settings, raft_partition(), events=events, memory=board.identity)
+    node = Node(settings, events=events)
+    node.open(raft_partition(), board.identity)
     # What isn't needed again is some KB of heap.
     unload("board", "identity")
     unload("raft", "recovery")

@@ -95,7 +95,8 @@ class Solo:
     def __init__(self, device) -> None:  # type: ignore[no-untyped-def]
         nodes = {"1": {"host": "127.0.0.1", "port": 0, "client_port": 0}}
         config = {"id": 1, "cluster": "bench", "nodes": nodes, "state_kb": STATE_KB}
-        self.node = node = Node(config, device, events=lambda what, **facts: None)
+        self.node = node = Node(config, events=lambda what, **facts: None)
+        node.open(device)
         offline(node)
         node.core.tick(1000)
         node._drive()

@@ -1,6 +1,6 @@
 """The second place for the identity of the raft flash: NVS, a partition of its own.
 
-A module with `load` and `save` is what node.Node wants as `memory`.
+A module with `load` and `save` is what node.Node.open wants as `memory`.
 """
 
 from esp32 import NVS

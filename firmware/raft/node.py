@@ -22,27 +22,47 @@ APPLY_BURST = 16  # entries applied before anything else has its turn
 
 
 class Node:
-    """One node of a cluster.
+    """One node of a cluster; it takes part once it is opened and served.
 
-    config: as `config.json` holds it (firmware/README.md). partition: the block device of
-    the flash log. machine: the state machine; by default a key-value store. events: where
-    its event lines go; by default to stdout. memory: a second place for the identity of the
-    flash, with `load() -> int` (0: none) and `save(int)`; without one, a flash that was wiped
-    or swapped isn't recognised. has_ticked: set whenever its clock has run (board/watchdog.py).
-    facts: what a `stat` event tells beside the node's own.
-    Raises ConfigError, StoreError, OSError.
+    config: as `config.json` holds it (firmware/README.md). machine: the state machine; by
+    default a key-value store. events: where its event lines go; by default to stdout.
+    has_ticked: set whenever its clock has run (board/watchdog.py). facts: what a `stat` event
+    tells beside the node's own. Raises ConfigError.
     """
 
     VERSION = "0.1.0"
 
-    def __init__(self, config, partition, machine=None, events=None, memory=None):
-        # Here: a board may unload them then (firmware/main.py).
-        from raft.config import ConfigError, checked
-        from raft.recovery import identify
+    def __init__(self, config, machine=None, events=None):
+        from raft.config import checked  # here: a board may unload it then (firmware/main.py)
 
-        self.id, self.cluster, peers = checked(config)
+        self.id, self.cluster, self._peers = checked(config)
         self.events = events or Events(self.id)
         self.machine = Sessions(machine or KeyValue(config.get("state_kb", STATE_KB) * 1024))
+        self.applied = 0
+        self.dropped = 0  # datagrams that were no messages
+        self.appended = 0  # entries made durable since start
+        self.has_ticked = False
+        self.facts = {}
+        self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
+        self._election_ms = config.get("election_ms", ELECTION_MS)
+        self._report_ms = config.get("report_ms", REPORT_MS)
+        self._message = Message()
+        self._role = self._term = self._leader = None  # as last told
+        self._is_driving = False
+        self._failure = None
+        self._stopped = asyncio.Event()
+
+    def open(self, partition, memory=None):
+        """Read the flash log, and open the sockets.
+
+        partition: its block device. memory: a second place for the identity of the flash, with
+        `load() -> int` (0: none) and `save(int)`; without one, a flash that was wiped or swapped
+        isn't recognised. Raises ConfigError, StoreError, OSError.
+        """
+        # Here: see __init__.
+        from raft.config import ConfigError
+        from raft.recovery import identify
+
         self.store = Store(partition, self.id)
         needed = sectors_needed(self.machine.max_bytes)
         if self.store.sectors < needed:
@@ -52,39 +72,27 @@ class Node:
                 % (self.machine.max_bytes, needed * 4, self.store.sectors * 4)
             )
         self._stranger = identify(self.store, memory, interpreter.draw) if memory else None
-        self.applied = 0
         self.codec = Codec(self.id, self.cluster)
         self.core = Core(
-            self.id, tuple(peers), Log(self.store), self.store.term, self.store.vote,
-            interpreter.draw, config.get("heartbeat_ms", HEARTBEAT_MS),
-            config.get("election_ms", ELECTION_MS), doubt=self.store.doubt,
+            self.id, tuple(self._peers), Log(self.store), self.store.term, self.store.vote,
+            interpreter.draw, self._heartbeat_ms, self._election_ms, doubt=self.store.doubt,
         )  # fmt: skip
         self.compaction = Compaction(self.store, self.core, self.machine)
-        self.dropped = 0  # datagrams that were no messages
-        self.appended = 0  # entries made durable since start
-        self.has_ticked = False
-        self.facts = {}
-        self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
-        self._report_ms = config.get("report_ms", REPORT_MS)
-        self._message = Message()
-        self._role = self._term = self._leader = None  # as last told
         self._faults = 0
         self._doubt = self.core.doubt
         self._now = self._reported = ticks_ms()
-        self._is_driving = False
-        self._failure = None
-        self._stopped = asyncio.Event()
-        me = peers[self.id]
+        me = self._peers[self.id]
         self._addresses = {
-            peer: resolve(peers[peer]["host"], peers[peer]["port"])
-            for peer in peers
+            peer: resolve(entry["host"], entry["port"])
+            for peer, entry in self._peers.items()
             if peer != self.id
         }
+        self._peers = None  # some heap
         self.endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
         self._clients = Endpoint(resolve(me["host"], me["client_port"]))
         self.service = Service(self, self._clients)
 
-    async def run(self):
+    async def serve(self):
         """Take part until `stop` is called; raises what a task has failed with.
 
         After a failure nothing in RAM is to be trusted: make a new Node from the flash.
@@ -109,7 +117,7 @@ class Node:
             raise self._failure
 
     def stop(self):
-        """End `run`. What was acknowledged is durable already."""
+        """End `serve`. What was acknowledged is durable already."""
         self._stopped.set()
 
     # The tasks

@@ -37,7 +37,7 @@ _VOTE_UNKNOWN = 255  # no node's id: a vote was given, but it can't be read any 
 
 
 def identify(store, memory, draw):
-    """Hold the identity of the ring against the one in `memory` (see node.Node).
+    """Hold the identity of the ring against the one in `memory` (see node.Node.open).
 
     Returns "wiped" if the ring should have one and has none, "swapped" if it has another, else
     None. In both cases the node may have promised what isn't there; and what is there may be

@@ -190,7 +190,7 @@ class Socket:
 
 
 class SimNode(Node):
-    """The shipped driver. Its constructor finds simulated parts under the real ones' names."""
+    """The shipped driver. Opened, it finds simulated parts under the real ones' names."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -208,10 +208,8 @@ class SimNode(Node):
         for name in stand_ins:
             setattr(raft.node, name, stand_ins[name])
         try:
-            super().__init__(
-                world.config(board.id), board.flash, WatchedMachine(), self._event,
-                board if world.plan.remembers else None,
-            )  # fmt: skip
+            super().__init__(world.config(board.id), WatchedMachine(), self._event)
+            self.open(board.flash, board if world.plan.remembers else None)
         finally:
             for name in real:
                 setattr(raft.node, name, real[name])

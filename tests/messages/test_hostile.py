@@ -102,7 +102,8 @@ class Target:
             "cluster": CLUSTER,
             "nodes": {n: {"host": "127.0.0.1", "port": 0, "client_port": 0} for n in "123"},
         }
-        self.node = Node(config, RamFlash(SECTORS), events=Events(1, write=lambda line: None))
+        self.node = Node(config, events=Events(1, write=lambda line: None))
+        self.node.open(RamFlash(SECTORS))
         self.peers = self.attach(self.node.endpoint)
         self.clients = self.attach(self.node._clients)
         self.become(role)

@@ -24,7 +24,8 @@ NODES = {str(i): {"host": "127.0.0.1", "port": 0, "client_port": 0} for i in VOT
 class Bench:
     def __init__(self):
         config = {"id": 1, "cluster": "bench", "nodes": NODES, "state_kb": 8}
-        self.node = Node(config, RamFlash(SECTORS), events=lambda what, **facts: None)
+        self.node = Node(config, events=lambda what, **facts: None)
+        self.node.open(RamFlash(SECTORS))
         self.wire = offline(self.node)
         self.message = Message()
         self.codecs = {i: Codec(i, "bench") for i in VOTERS}

@@ -38,7 +38,9 @@ class FileFlash:
 
 def make_node():
     with open(sys.argv[1] + "/config.json") as f:
-        return Node(json.load(f), FileFlash(sys.argv[1] + "/raft.flash"))
+        node = Node(json.load(f))
+    node.open(FileFlash(sys.argv[1] + "/raft.flash"))
+    return node
 
 
 async def tell(node):
@@ -51,7 +53,7 @@ async def tell(node):
 
 async def run(node):
     telling = asyncio.create_task(tell(node))
-    await node.run()
+    await node.serve()
     telling.cancel()
 
 
