@@ -1,0 +1,107 @@
+"""Histories: what clients asked of the key-value store and what they were told, and when."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PUT = "put"  # (value) -> None
+DELETE = "delete"  # () -> whether the key was there
+CAS = "cas"  # (expected or None, new) -> whether it was stored
+ADD = "add"  # (delta) -> the new value, which is stored as a decimal text
+GET = "get"  # () -> the value or None
+
+Value = str | None  # of a key; None: there is no such key
+Result = str | int | bool | None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on one key, from its call to its return (s, of one clock).
+
+    returned: None if its outcome is unknown: it may take effect at any time after its call, or
+    never; but not later than at `void_after`. An operation that certainly had no effect isn't
+    told of. how: what else is to be known of it, such as the kind of a read.
+    """
+
+    client: int
+    kind: str
+    key: str
+    arguments: tuple[str | int | None, ...]
+    result: Result
+    called: float
+    returned: float | None
+    void_after: float = math.inf
+    how: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.returned is None
+
+    def step(self, value: Value) -> tuple[Result, Value]:
+        """What it results in, and the key's new value, if it meets `value`: the specification."""
+        if self.kind == GET:
+            return value, value
+        if self.kind == DELETE:
+            return value is not None, None
+        argument = self.arguments[-1]
+        if self.kind == ADD:
+            assert isinstance(argument, int)
+            total = int(value or 0) + argument
+            return total, str(total)
+        assert not isinstance(argument, int)
+        if self.kind == PUT:
+            return None, argument
+        assert self.kind == CAS
+        is_expected = value == self.arguments[0]
+        return is_expected, argument if is_expected else value
+
+    @property
+    def written(self) -> Value:
+        """What it writes if it does; of an addition, if it is the first."""
+        expected = self.arguments[0] if self.kind == CAS else None
+        assert not isinstance(expected, int)
+        return self.step(expected)[1]
+
+    @property
+    def is_observation(self) -> bool:
+        """Whether it tells of the value and, with the result it had, leaves it as it is."""
+        return self.kind == GET or self.kind in (CAS, DELETE) and self.result is False
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it had, or may have, its effect on some values alone."""
+        if self.kind == DELETE:
+            return self.result is True
+        return self.kind == CAS and self.result is not False
+
+    def __str__(self) -> str:
+        what = " ".join([self.kind, self.key, *map(_text, self.arguments)])
+        if self.how:
+            what += f" ({self.how})"
+        if self.kind != PUT and not self.is_open:
+            what += f" -> {_text(self.result)}"
+        end = "open".rjust(10) if self.returned is None else f"{self.returned:10.6f}"
+        return f"{self.called:10.6f} - {end} client {self.client}: {what}"
+
+
+def _text(value: Result) -> str:
+    return "none" if value is None else str(value)
+
+
+def save(path: Path, history: Iterable[Operation]) -> None:
+    """Write it into the file, a line of JSON for each operation."""
+    with path.open("w", encoding="utf-8") as file:
+        for operation in history:
+            fields = asdict(operation)
+            if operation.void_after == math.inf:
+                del fields["void_after"]  # JSON has no such number
+            file.write(json.dumps(fields) + "\n")
+
+
+def load(path: Path) -> list[Operation]:
+    """What `save` wrote. Raises OSError."""
+    with path.open(encoding="utf-8") as file:
+        entries = [json.loads(line) for line in file]
+    return [Operation(**entry | {"arguments": tuple(entry["arguments"])}) for entry in entries]
