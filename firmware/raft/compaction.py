@@ -1,13 +1,15 @@
 """Keeps the flash log short: when a snapshot is due, how it is written, and how it is read back.
 
 The state machine writes itself out in slices, one in each quiet moment, or one per so many bytes
-of entries when there is none; a slice is one program of the flash. What the chunks of a snapshot
-are is the state machine's business (`sessions.py`); here each has its length in front, u16 little
-endian, and they lie one behind the other.
+of entries when there is none; a slice is one program of the flash. The first chunk of a snapshot is
+the configuration: u32 index of its entry, and its bytes (`members.py`). What the others are is the
+state machine's business (`sessions.py`). Each has its length in front, u16 little endian, and they
+lie one behind the other.
 """
 
 import struct
 
+from raft.members import MAX_BYTES
 from raft.messages import MAX_PIECE
 from raft.sector import HEADER_BYTES, RECORD_BYTES, SECTOR_BYTES
 from raft.store import MIN_PIECE_BYTES, RESERVE
@@ -20,10 +22,15 @@ FULL_SHARE = 5, 8  # of the ring: so much in use, and it is time for a snapshot
 # piece that is too small for a record leaves at the end.
 _SECTOR_DATA_BYTES = SECTOR_BYTES - HEADER_BYTES - 10 * RECORD_BYTES - MIN_PIECE_BYTES
 
+_MEMBERS_BYTES = 2 + 4 + MAX_BYTES  # of the first chunk
+
 
 def snapshot_sectors(max_bytes):
-    """How many sectors a snapshot of that many bytes takes at most: it begins and ends anywhere."""
-    return (max_bytes - 1) // _SECTOR_DATA_BYTES + 2
+    """How many sectors a snapshot takes at most: it begins and ends anywhere.
+
+    max_bytes: of the state machine's part.
+    """
+    return (_MEMBERS_BYTES + max_bytes - 1) // _SECTOR_DATA_BYTES + 2
 
 
 def sectors_needed(max_bytes):
@@ -52,6 +59,7 @@ class Compaction:
         self._restoring = None  # the snapshot that is being read back
         self._offset = 0
         self._read = b""
+        self._has_members = False  # read: they come before what is the machine's
         self._sectors = store.snapshot_sectors = snapshot_sectors(machine.max_bytes)
         self.restored = store.snapshot.index == 0
 
@@ -94,8 +102,13 @@ class Compaction:
         if self._chunks is None:
             if not self.restored or not self.is_due() or not self._may_free(applied):
                 return False
+            members = self._core.members_at(applied)
+            if members is None:
+                return False  # later ones are committed: soon they will be applied
             self._chunks = self._machine.snapshot()
-            self._rest = b""
+            index, configuration = members
+            data = configuration.data
+            self._rest = struct.pack("<HI", 4 + len(data), index) + data
             self._core.log.coming = None
             store.begin_snapshot(applied, self._core.log.term(applied))
             self._coming = store.coming
@@ -138,6 +151,7 @@ class Compaction:
             self._restoring = snapshot
             self._offset = 0
             self._read = b""
+            self._has_members = False
             self._machine.reset()
         data = self._store.read_snapshot(self._offset)
         self._offset += len(data)
@@ -147,7 +161,9 @@ class Compaction:
             end = at + 2 + (data[at] | data[at + 1] << 8)
             if end > len(data):
                 break
-            self._machine.restore(data[at + 2 : end])
+            if self._has_members:
+                self._machine.restore(data[at + 2 : end])
+            self._has_members = True
             at = end
         self._read = data[at:]
         if self._offset < snapshot.size:

@@ -3,6 +3,7 @@
 import json
 
 from raft.core import ELECTION_MS, HEARTBEAT_MS
+from raft.members import LEARNER, VOTER, Members, record
 
 FILE = "config.json"
 
@@ -42,3 +43,16 @@ def checked(config):
             "config.json: election_ms must be [low, high], low more than twice heartbeat_ms"
         )
     return config["id"], config["cluster"], peers
+
+
+def founders(node, peers):
+    """The `Members` that node `node` begins with: none if it waits to be added."""
+    founding = []
+    if not peers[node].get("join"):
+        for peer in sorted(peers):
+            entry = peers[peer]
+            if not entry.get("join"):
+                role = VOTER if entry.get("voter", True) else LEARNER
+                place = entry["host"], entry["port"], entry["client_port"]
+                founding.append(record(peer, role, entry.get("priority", 0), *place))
+    return Members(b"".join(founding))

@@ -8,6 +8,7 @@ Sections and figures are those of "In Search of an Understandable Consensus Algo
 (Ongaro and Ousterhout, 2014, extended version), or of Ongaro's dissertation where named so.
 """
 
+from raft.leading import Busy, HandingOver, Leading, Refused, TooLong  # noqa: F401
 from raft.members import Members
 from raft.messages import (
     APPEND,
@@ -15,15 +16,17 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    CONFIG,
     DOUBT_REJECT,
     DOUBT_REPLY,
     ENTRIES_BYTES,
     ENTRY_HEADER_BYTES,
-    MAX_DATA,
     MAX_NUMBER,
-    NOOP,
+    OUT,
     PRE_VOTE,
     PRE_VOTE_REPLY,
+    READ_ASK,
+    READ_REPLY,
     RESCUE,
     SNAPSHOT,
     SNAPSHOT_REPLY,
@@ -32,10 +35,7 @@ from raft.messages import (
     VOTE_REPLY,
     Message,
 )
-from raft.progress import REPLICATE, Progress
-from raft.progress import SNAPSHOT as SENDING_SNAPSHOT
-from raft.sessions import has_session, same_command
-from raft.store import RESERVE, Compacted
+from raft.sessions import has_session
 
 FOLLOWER = 0
 PRE_CANDIDATE = 1
@@ -53,21 +53,20 @@ UNCOMMITTED_BYTES = 8192  # of data proposed and not yet committed
 # may have used fewer for the same log.
 FOLLOWER_RESERVE = 1
 
-
-class Refused(Exception):
-    """A proposal was not taken and has no effect."""
+# Kinds of messages that only a member may send; of the others, the sender may be one that this
+# node hasn't heard of yet (dissertation 4.1).
+_FROM_MEMBERS = (
+    1 << PRE_VOTE_REPLY | 1 << VOTE_REPLY | 1 << APPEND_REPLY | 1 << APPEND_REJECT | 1 << RESCUE
+    | 1 << SNAPSHOT_REPLY | 1 << DOUBT_REPLY | 1 << DOUBT_REJECT | 1 << READ_ASK
+)  # fmt: skip
+_TO_LEADERS = (
+    APPEND_REPLY, APPEND_REJECT, SNAPSHOT_REPLY, DOUBT_REPLY, DOUBT_REJECT, RESCUE, READ_ASK,
+)  # fmt: skip
+_SOMEBODY = 255
 
 
 class NotLeader(Refused):
     """Another node leads, or none."""
-
-
-class Busy(Refused):
-    """Too many bytes wait for commit, or for room in the flash."""
-
-
-class TooLong(Refused):
-    """The data don't fit into an entry."""
 
 
 class Ready:
@@ -104,33 +103,40 @@ class Ready:
 class Core:
     """One node's part in the algorithm.
 
-    node: its id (1..254). voters: the ids of all voters. log: a `Log`. term, vote: as they
-    are durable. draw(low, high): a random int, both ends included. doubt: an index up to
+    node: its id (1..254). founders: the `Members` that it starts from as long as its log has no
+    configuration; without any it waits until a leader counts it in. log: a `Log`. term, vote: as
+    they are durable. draw(low, high): a random int, both ends included. doubt: an index up to
     which the node may have acknowledged entries that its flash has lost, as it is durable. Until
     it knows of a commit that reaches there, or all others vouch for it, it doesn't vote or
-    stand, and its answers don't count.
+    stand, and its answers don't count. lease: whether a leader may answer reads by it; the same
+    on all nodes. remove_dead_ms: as a leader, take the vote from whom it hasn't heard for so
+    long, but leave `least_voters`; 0: never.
     """
 
+    Leading = Leading
+
     def __init__(
-        self, node, voters, log, term, vote, draw, heartbeat_ms=HEARTBEAT_MS,
-        election_ms=ELECTION_MS, uncommitted_bytes=UNCOMMITTED_BYTES, doubt=0,
+        self, node, founders, log, term, vote, draw, heartbeat_ms=HEARTBEAT_MS,
+        election_ms=ELECTION_MS, doubt=0, lease=False, remove_dead_ms=0, least_voters=3,
     ):  # fmt: skip
         self.node = node
-        self.members = Members(voters)
         self.log = log
         self.term = term
         self.vote = vote
         self.role = FOLLOWER
         self.leader = NOBODY
+        self.leading = None  # leader: what it knows as such
         self.commit = log.snapshot.index
         self.doubt = doubt
-        self.peers = {}  # leader: node id -> Progress
+        self.is_out = False  # it is no member any more, says one
         self.alarm = None  # (peer, its commit index): it claims what can't be
-        self._others = tuple(v for v in self.members.voters if v != node)
+        self.heartbeat_ms = heartbeat_ms
+        self.election_low, self.election_high = election_ms
+        self.uncommitted_bytes = UNCOMMITTED_BYTES
+        self.lease = lease
+        self.remove_dead_ms = remove_dead_ms
+        self.least_voters = least_voters
         self._draw = draw
-        self._heartbeat_ms = heartbeat_ms
-        self._election_low, self._election_high = election_ms
-        self._uncommitted_bytes = uncommitted_bytes
         self._saved_term = term
         self._saved_vote = vote
         self._saved_doubt = doubt
@@ -139,94 +145,145 @@ class Core:
         if self.commit >= doubt:
             self.doubt = 0
         self._ready = Ready()
+        self.early = self._ready.early
+        self.after = self._ready.after
+        self.reads = self._ready.reads
         self._pool = []  # messages to reuse
         self._elapsed = 0  # ms since a leader was heard, a vote given or an election begun
         self._timeout = 0
-        self._since_send = 0  # ms since the last round of heartbeats or vote requests
-        self._since_check = 0  # leader: ms since the last check of the quorum
+        self._since_ask = 0  # ms since the last round of vote requests, or question for a read
+        # Whom it followed last, and ms since it heard that one. It may have before it started.
+        self._heard = _SOMEBODY if lease else NOBODY
+        self.silence_ms = 0
         self._gave_way = False  # to another pre-candidate, since a leader was heard
+        self._is_sent = False  # candidate: the leader wants it to lead
         self._answers = {}  # candidate: node id -> granted
         self._known_commit = 0  # candidate: the highest commit index its voters told
-        self._uncommitted = 0  # leader: bytes of data proposed and not committed
-        self._own_term_from = 0  # leader: index of the no-op of its term
-        self._round = 0  # leader: the number of the latest round of messages
-        self._must_send = False  # leader: a heartbeat or a read wants a round
-        self._news = False  # leader: the commit index has moved
-        self._more = False  # leader: there may be entries to send
-        self._reads = []  # leader: [token, index, round], round 0: not sent yet
+        self._waiting = []  # reads that no leader was asked about yet
+        self._asked = []  # reads that the leader has been asked about, by the question ...
+        self._question = 0  # ... of that number
+        # The configuration, the index of its entry (0: founders), and the one before
+        self.members = founders
+        self.members_index = 0
+        self._before = (0, founders)
+        for index, data in log.configurations():
+            self.adopt(index, Members(data))
         self._draw_timeout()
 
     @property
     def role_name(self):
-        """Its role, as people are told it: one of ROLES, or "learner" for a node in doubt."""
-        return "learner" if self.doubt else ROLES[self.role]
+        """Its role, as people are told it: one of ROLES, or "learner" without a vote, or "out"."""
+        if self.is_out:
+            return "out"
+        if self.role == FOLLOWER and not self._is_trusted():
+            return "learner"
+        return ROLES[self.role]
+
+    @property
+    def peers(self):
+        """Of a leader: node id -> Progress."""
+        return self.leading.peers if self.leading else {}
 
     # What the driver calls
 
     def pass_time(self, elapsed_ms):
         """Time has gone by. Nothing happens yet: messages that came meanwhile go first."""
+        if self.leading:
+            self.leading.pass_time(elapsed_ms)
+            return
         self._elapsed += elapsed_ms
-        self._since_send += elapsed_ms
-        self._since_check += elapsed_ms
+        self._since_ask += elapsed_ms
+        if self.silence_ms < MAX_NUMBER:
+            self.silence_ms += elapsed_ms
 
     def tick(self, elapsed_ms=0):
         """Time has gone by: do what is due."""
         self.pass_time(elapsed_ms)
-        if self.role == LEADER:
-            self._elapsed = 0  # not its own; added up for weeks, it would be a long integer
-            if self._since_check >= self._election_high:
-                self._check_quorum()
-            if self._since_send >= self._heartbeat_ms:
-                self._since_send = 0
-                self._must_send = True
+        if self.leading:
+            self.leading.tick()
         elif self._elapsed >= self._timeout:
             self._campaign()
-        elif self.role == FOLLOWER:
-            self._since_send = self._since_check = 0  # a leader's
-        elif self._since_send >= self._heartbeat_ms:
-            self._ask()  # requests get lost; and voters that refused may have changed
+        elif self._since_ask >= self.heartbeat_ms:
+            # Requests get lost; and voters that refused may have changed.
+            if self.role != FOLLOWER:
+                self._ask()
+            elif self._asked:
+                self._ask_for_reads()
 
     def due_ms(self):
         """In how many ms `tick` has something to do."""
-        if self.role == LEADER:
-            return max(0, self._heartbeat_ms - self._since_send)
+        if self.leading:
+            return self.leading.due_ms()
         due = self._timeout - self._elapsed
-        if self.role != FOLLOWER:
-            due = min(due, self._heartbeat_ms - self._since_send)
+        if self.role != FOLLOWER or self._asked:
+            due = min(due, self.heartbeat_ms - self._since_ask)
         return max(0, due)
 
     def propose(self, kind, data):
         """Append an entry to the leader's log; returns its index.
 
-        Raises NotLeader, TooLong or Busy; then the proposal has no effect.
+        Raises NotLeader, TooLong, Busy or HandingOver; then the proposal has no effect.
         """
-        if self.role != LEADER:
+        return self._as_leader().propose(kind, data)
+
+    def change(self, data):
+        """Propose another configuration (bytes, valid); returns its index.
+
+        Raises NotLeader, Busy, or Refused if it isn't one that may follow on this one.
+        """
+        return self._as_leader().change(data)
+
+    def transfer(self, node=NOBODY):
+        """Make another voter the leader, NOBODY: whoever is fit. Raises NotLeader, Refused."""
+        self._as_leader().transfer(node)
+
+    def _as_leader(self):
+        if not self.leading:
             raise NotLeader("node %d is not the leader" % self.node)
-        if len(data) > MAX_DATA:
-            raise TooLong("an entry has at most %d bytes, this one %d" % (MAX_DATA, len(data)))
-        if self._uncommitted and self._uncommitted + len(data) > self._uncommitted_bytes:
-            raise Busy("%d bytes wait for commit: try again" % self._uncommitted)
-        if not self.log.has_room(len(data), RESERVE):
-            raise Busy("the flash log is being compacted: try again")
-        return self._append_own(kind, data)
+        return self.leading
 
     def read(self, token):
         """Ask for a linearizable read: `Ready.reads` will name the index to wait for.
 
-        A read index (dissertation 6.4), confirmed by the answers to a round of messages
-        that is sent after this call. Raises NotLeader. Forgotten when leadership ends.
+        A read index (dissertation 6.4), confirmed by the answers to a round of messages that the
+        leader sends after this call; another node asks the leader for it. Raises NotLeader if
+        none is known. If leadership changes, it is asked for again.
         """
-        if self.role != LEADER:
-            raise NotLeader("node %d is not the leader" % self.node)
-        self._reads.append([token, 0, 0])
+        if self.leading:
+            self.leading.read(token)
+        elif self.leader == NOBODY:
+            raise NotLeader("node %d knows no leader" % self.node)
+        else:
+            self._waiting.append(token)
+
+    def recover(self, data):
+        """Lead by order of a human, with these members (bytes, valid), since no majority is left.
+
+        What only the others had is lost. Raises Refused if there is a leader.
+        """
+        if self.leading or self.leader != NOBODY:
+            raise Refused("node %d has a leader: change the members in the usual way" % self.node)
+        if self.doubt:
+            raise Refused("node %d can't trust its flash: recover on another one" % self.node)
+        self.term += 1
+        self.vote = self.node
+        self.members = Members(data)
+        self.members_index = 0  # so that it goes into the log
+        self.is_out = False
+        self._known_commit = 0
+        self._lead()
 
     def step(self, m):
         """Take in one message from another node."""
         kind = m.kind
-        if m.src == self.node or m.src not in self.members.voters:
+        src = m.src
+        if src == self.node or _FROM_MEMBERS >> kind & 1 and src not in self.members.ids:
+            return
+        if kind == OUT:
+            self._handle_out(m)
             return
         if m.term > self.term:
-            if kind == VOTE and self._hears_leader(m.src):
+            if kind == VOTE and not m.ctx and self._hears_leader(src):
                 return  # dissertation 4.2.3: a healthy leader isn't deposed
             if kind != PRE_VOTE and not (kind == PRE_VOTE_REPLY and m.index):
                 self._follow(m.term, NOBODY)
@@ -235,28 +292,44 @@ class Core:
             return
         if kind == APPEND or kind == COMMIT:
             self._handle_append(m)
-        elif kind == APPEND_REPLY or kind == APPEND_REJECT or kind >= DOUBT_REPLY:
-            if self.role == LEADER:
-                self._handle_append_reply(m)
+        elif kind in _TO_LEADERS:
+            if self.leading:
+                self._handle_as_leader(m)
         elif kind == PRE_VOTE:
             self._handle_pre_vote(m)
         elif kind == VOTE:
             self._handle_vote(m)
-        elif kind == RESCUE:
-            self._handle_rescue(m)
         elif kind == SNAPSHOT:
             self._handle_snapshot(m)
-        elif kind == SNAPSHOT_REPLY:
-            self._handle_snapshot_reply(m)
+        elif kind == PRE_VOTE_REPLY or kind == VOTE_REPLY:
+            self._handle_vote_reply(m)
         elif kind == TRUST:
             self._handle_trust(m)
+        elif kind == READ_REPLY:
+            self._handle_read_reply(m)
         else:
-            self._handle_vote_reply(m)
+            self._handle_transfer(m)
+
+    def _handle_as_leader(self, m):
+        kind = m.kind
+        if kind == SNAPSHOT_REPLY:
+            self.leading.handle_snapshot_reply(m)
+        elif kind == RESCUE:
+            self.leading.handle_rescue(m)
+        elif kind == READ_ASK:
+            self.leading.read(m.ctx, m.src)
+        else:
+            self.leading.handle_append_reply(m)
 
     def ready(self):
         """What is to be done now, or None. Call `advance` when all of it is done."""
-        if self.role == LEADER:
-            self._send_round()
+        if self.leading:
+            self.leading.send_round()
+        elif self._waiting and not self._asked and self.leader != NOBODY:
+            self._asked, self._waiting = self._waiting, []
+            # From anywhere, for an answer to a question before a restart may be on its way.
+            self._question = (self._question or self._draw(1, MAX_NUMBER)) % MAX_NUMBER + 1
+            self._ask_for_reads()
         r = self._ready
         r.save = (
             self.term != self._saved_term or self.vote != self._saved_vote
@@ -295,28 +368,70 @@ class Core:
         if r.entries or r.chunks:
             r.entries = ()
             self.log.stable(self.commit)
-            if self.role == LEADER:
-                self._advance_commit()
+            if r.installed:
+                self._take_members(r.keeps)
+            if self.leading:
+                self.leading.advance_commit()
+
+    # Members
+
+    def adopt(self, index, members):
+        """The configuration in the entry `index` is the last one in the log: it takes effect."""
+        self._before = (self.members_index, self.members)
+        self.members_index = index
+        self.members = members
+        if self.leading:
+            self.leading.attend()
+
+    def members_at(self, index):
+        """(index, Members): the configuration after the entry `index`; None if it is forgotten."""
+        if self.members_index <= index:
+            return self.members_index, self.members
+        return self._before if self._before[0] <= index else None
+
+    def _take_members(self, keeps):
+        """The snapshot that has come has a configuration; entries behind it may have a later."""
+        index, data = self.log.snapshot_members()
+        if not keeps or index > self.members_index:
+            self.adopt(index, Members(data))
+
+    def _handle_out(self, m):
+        # A committed configuration that is later than this node's own, and lacks it.
+        if m.index > self.members_index and self.role != LEADER:
+            self.is_out = True
+            self.role = FOLLOWER
+            self._lose_leader()
 
     # Elections
 
     def _draw_timeout(self):
         # Drawn anew each time, or else two nodes could split the vote again and again (5.2).
         self._elapsed = 0
-        self._timeout = self._draw(self._election_low, self._election_high)
+        self._timeout = self._draw(self.election_low, self.election_high)
+
+    def give_way(self):
+        """Cease to lead, in the same term."""
+        self._follow(self.term, NOBODY)
 
     def _follow(self, term, leader):
         """Become (or stay) a follower in `term`. The vote of a term outlives its role."""
         if term != self.term:
             self.term = term
             self.vote = NOBODY
-        if self.role == LEADER:
-            self.peers = {}
-            self._reads.clear()
+        if self.leading:
+            self._waiting += self.leading.waiting_reads()
+            self.leading = None
         if self.role != FOLLOWER:
             self.role = FOLLOWER
             self._draw_timeout()
+        self._lose_leader()
         self.leader = leader
+
+    def _lose_leader(self):
+        self.leader = NOBODY
+        if self._asked:  # whoever leads next is asked another question
+            self._waiting = self._asked + self._waiting
+            self._asked = []
 
     def _is_trusted(self):
         return self.node in self.members.voters and not self.doubt
@@ -325,13 +440,14 @@ class Core:
         # First only ask whether it would be elected (dissertation 9.6): a node that was cut
         # off, and would lose, must not raise everybody's term when it comes back.
         self._draw_timeout()
-        self.leader = NOBODY
-        if self._is_trusted():
+        self._lose_leader()
+        if self._is_trusted() and not self.is_out and not self.log.installed:
             self._stand(PRE_CANDIDATE)
 
-    def _stand(self, role):
+    def _stand(self, role, is_sent=False):
         self.role = role
-        self.leader = NOBODY
+        self._lose_leader()
+        self._is_sent = is_sent
         if role == CANDIDATE:
             self.term += 1
             self.vote = self.node
@@ -343,21 +459,27 @@ class Core:
             self._ask()
 
     def _ask(self):
-        self._since_send = 0
+        self._since_ask = 0
         pre = self.role == PRE_CANDIDATE
-        for peer in self._others:
+        for peer in self.members.voters:
             if not self._answers.get(peer, False):
-                m = self._new(self._ready.after, PRE_VOTE if pre else VOTE, peer)
+                m = self.new(self.after, PRE_VOTE if pre else VOTE, peer)
                 m.term = self.term + 1 if pre else self.term
                 m.index = self.log.last
                 m.log_term = self.log.last_term
+                m.ctx = int(self._is_sent)
 
     def _hears_leader(self, asking):
-        # The minimal election timeout since the leader was heard: by then nobody whom that
+        # The minimal election timeout since a leader was heard: by then nobody whom that
         # leader reaches can want another one. The old leader itself may always ask.
-        if self.role == LEADER:
+        if self.leading:
             return True
-        return self.leader not in (NOBODY, asking) and self._elapsed < self._election_low
+        return self._heard not in (NOBODY, asking) and self.silence_ms < self.election_low
+
+    def _handle_transfer(self, m):
+        """The leader wants this node to lead: stand, whomever others hear (dissertation 3.10)."""
+        if m.src == self.leader and self._is_trusted():
+            self._stand(CANDIDATE, True)
 
     def _up_to_date(self, m):
         """Whether the log described in `m` holds at least what this one holds (5.4.1)."""
@@ -367,9 +489,11 @@ class Core:
 
     def _handle_pre_vote(self, m):
         if self._hears_leader(m.src):
+            if m.src not in self.members.ids and 0 < self.members_index <= self.commit:
+                self.new(self.after, OUT, m.src).index = self.members_index
             return
-        granted = m.term > self.term and self._up_to_date(m) and self._is_trusted()
-        reply = self._new(self._ready.after, PRE_VOTE_REPLY, m.src)
+        granted = m.term > self.term and self._up_to_date(m) and not self.doubt
+        reply = self.new(self.after, PRE_VOTE_REPLY, m.src)
         reply.term = m.term if granted else self.term
         reply.index = 1 if granted else 0
         if granted and self.role == PRE_CANDIDATE and m.src < self.node and not self._gave_way:
@@ -380,13 +504,13 @@ class Core:
             self._draw_timeout()
 
     def _handle_vote(self, m):
-        granted = self.vote in (NOBODY, m.src) and self._up_to_date(m) and self._is_trusted()
+        granted = self.vote in (NOBODY, m.src) and self._up_to_date(m) and not self.doubt
         granted = granted and self.leader == NOBODY  # nobody can win a term that has a leader
         if granted:
             self.vote = m.src
             self.role = FOLLOWER  # a pre-candidate that went on would unseat whom it votes for
             self._draw_timeout()
-        reply = self._new(self._ready.after, VOTE_REPLY, m.src)
+        reply = self.new(self.after, VOTE_REPLY, m.src)
         reply.index = 1 if granted else 0
 
     def _handle_vote_reply(self, m):
@@ -404,8 +528,8 @@ class Core:
 
     def _count_votes(self):
         granted = 0
-        for answer in self._answers.values():
-            granted += answer
+        for voter in self.members.voters:
+            granted += self._answers.get(voter, False)
         if granted >= self.members.quorum:
             if self.role == PRE_CANDIDATE:
                 self._stand(CANDIDATE)
@@ -415,27 +539,11 @@ class Core:
     def _lead(self):
         self.role = LEADER
         self.leader = self.node
-        self.peers = {peer: Progress(self.log.last + 1) for peer in self._others}
-        self._uncommitted = 0
-        self._since_check = 0
-        self._since_send = 0
-        self._round = 0
-        self._must_send = True
-        self._news = False
-        self._more = False
-        # Entries of earlier terms commit only together with one of its own (5.4.2).
-        self._own_term_from = self._append_own(NOOP, b"")
-        self._learn_commit(self.node, self._known_commit)
-
-    def _check_quorum(self):
-        # Dissertation 6.2: a leader that no longer hears from a majority gives way.
-        self._since_check = 0
-        heard = 1
-        for progress in self.peers.values():
-            heard += progress.heard
-            progress.heard = False
-        if heard < self.members.quorum:
-            self._follow(self.term, NOBODY)
+        self._heard = NOBODY
+        self.leading = self.Leading(self, self._known_commit)
+        for token in self._waiting:
+            self.leading.read(token)
+        self._waiting.clear()
 
     # Replication, the follower's side
 
@@ -446,9 +554,9 @@ class Core:
             # Answers no round: the asker may lead this term by now, and count its rounds anew.
             self._reject(m)
         elif m.kind == PRE_VOTE:
-            self._new(self._ready.after, PRE_VOTE_REPLY, m.src)
+            self.new(self.after, PRE_VOTE_REPLY, m.src)
         elif m.kind == VOTE:
-            self._new(self._ready.after, VOTE_REPLY, m.src)
+            self.new(self.after, VOTE_REPLY, m.src)
 
     def _hears_from_leader(self, m):
         """Follow the leader that has sent `m`; False if that can't be."""
@@ -457,8 +565,10 @@ class Core:
             return False
         if self.role != FOLLOWER or self.leader != m.src:
             self._follow(m.term, m.src)
+            self._heard = m.src
             self._gave_way = False
-        self._elapsed = 0
+        self.is_out = False
+        self._elapsed = self.silence_ms = 0
         return True
 
     def _handle_append(self, m):
@@ -487,7 +597,11 @@ class Core:
                     # datagrams, "all after prev" would drop what a later append brought.
                     self._rescue(index)
                     log.truncate(index)
+                    if index <= self.members_index:
+                        self.members_index, self.members = self._before
                 log.append(entry)
+                if entry[1] == CONFIG:
+                    self.adopt(index, Members(entry[2]))
             last_new = index
         if m.commit > self.commit and last_new > self.commit:
             self._know_commit(min(m.commit, last_new))
@@ -501,8 +615,8 @@ class Core:
     def _answer(self, dst, kind, doubt_kind):
         """An answer to a leader, of the one kind or, of a node in doubt, of the other."""
         if not self.doubt:
-            return self._new(self._ready.after, kind, dst)
-        reply = self._new(self._ready.after, doubt_kind, dst)
+            return self.new(self.after, kind, dst)
+        reply = self.new(self.after, doubt_kind, dst)
         reply.commit = self._doubt_number
         return reply
 
@@ -549,10 +663,22 @@ class Core:
                 self._know_commit(m.index)
                 self._accept(m, m.index)
                 return
-        reply = self._new(self._ready.after, SNAPSHOT_REPLY, m.src)
+        reply = self.new(self.after, SNAPSHOT_REPLY, m.src)
         reply.index = m.index
         reply.log_term = coming.next if coming else 0
         reply.ctx = m.ctx
+
+    # Reads
+
+    def _ask_for_reads(self):
+        self._since_ask = 0
+        self.new(self.after, READ_ASK, self.leader).ctx = self._question
+
+    def _handle_read_reply(self, m):
+        if m.src == self.leader and m.ctx == self._question:
+            for token in self._asked:
+                self.reads.append((token, m.index))
+            self._asked = []
 
     def _handle_trust(self, m):
         # All other voters were in this term when this doubt was there, so it can't have voted
@@ -575,221 +701,10 @@ class Core:
             index += len(entries)
             saved = [e for e in entries if e[1] == COMMAND and has_session(e[2])]
             if saved:
-                m = self._new(self._ready.after, RESCUE, self.leader)
+                m = self.new(self.after, RESCUE, self.leader)
                 m.entries = saved
 
-    # Replication, the leader's side
-
-    def _handle_append_reply(self, m):
-        peer = self.peers.get(m.src)
-        if peer is None or m.ctx > self._round:
-            return
-        if m.kind >= DOUBT_REPLY:
-            peer.doubted(m.commit, self._round, self.log.last)
-        elif peer.doubts and not peer.trusted(m.ctx):
-            return
-        else:
-            peer.heard = True
-            if m.ctx > peer.round:
-                peer.round = m.ctx
-                if self._reads:
-                    self._confirm_reads()
-        if m.index > self.log.last or (not peer.doubts and not self._learn_commit(m.src, m.commit)):
-            return  # it claims what can't be: nothing else that it says counts either
-        if m.kind == APPEND_REJECT or m.kind == DOUBT_REJECT:
-            agreed = self.log.conflict(m.index, m.log_term)
-            if peer.state == SENDING_SNAPSHOT and agreed < 0:
-                peer.answers()
-            elif m.ctx > peer.floor:
-                peer.rejected(agreed + 1, self._round)
-        else:
-            if peer.accepted(m.index) and not peer.doubts:
-                self._advance_commit()
-            if peer.doubts:
-                self._vouch(peer, m)
-        if peer.next <= self.log.last:
-            self._more = True
-
-    def _handle_snapshot_reply(self, m):
-        peer = self.peers.get(m.src) if self.role == LEADER else None
-        if peer is None or peer.state != SENDING_SNAPSHOT or m.ctx > self._round:
-            return
-        if m.index == peer.snapshot.index and m.log_term <= peer.snapshot.size:
-            peer.holds(m.log_term, m.ctx)
-            self._more = True
-
-    def _vouch(self, peer, m):
-        """A node in doubt holds `m.index`: trust it once all others have been heard since."""
-        if m.index < peer.doubt_last:
-            return
-        for other in self._others:
-            if other != m.src and self._answered(other) <= peer.doubt_round:
-                return
-        trust = self._new(self._ready.after, TRUST, m.src)
-        trust.index = peer.doubt_last
-        trust.ctx = peer.doubt_number
-
-    def _learn_commit(self, src, commit):
-        """Take over a commit index that another node knows. Returns whether it can be true."""
-        # A follower may know of commits of earlier terms that this leader doesn't know of. By
-        # Leader Completeness (5.4.3) the leader holds those entries; a claim of more means
-        # that something is broken, and is not a thing to merge.
-        if commit > self.commit:
-            if commit >= self._own_term_from:
-                self.alarm = (src, commit)
-                return False
-            self._set_commit(commit)
-        return True
-
-    def _handle_rescue(self, m):
-        if self.role != LEADER:
-            return
-        for _, kind, data in m.entries:
-            if kind != COMMAND or not has_session(data) or self._is_waiting(data):
-                continue
-            try:
-                self.propose(COMMAND, data)
-            except Refused:
-                return  # its client will ask again
-
-    def _is_waiting(self, data):
-        log = self.log
-        for index in range(self.commit + 1, log.last + 1):
-            entry = log.entry(index)
-            if entry[1] == COMMAND and same_command(entry[2], data):
-                return True
-        return False
-
-    def _append_own(self, kind, data):
-        self._uncommitted += len(data)
-        self._more = True
-        self.log.append((self.term, kind, data))
-        return self.log.last
-
-    def _match(self, node):
-        if node == self.node:
-            return self.log.durable
-        peer = self.peers[node]
-        return 0 if peer.doubts else peer.match
-
-    def _answered(self, node):
-        if node == self.node:
-            return self._round
-        peer = self.peers[node]
-        return 0 if peer.doubts else peer.round
-
-    def _advance_commit(self):
-        agreed = self.members.agreed(self._match)
-        # Only an entry of its own term commits by counting (5.4.2, figure 8).
-        if agreed > self.commit and agreed >= self._own_term_from:
-            self._set_commit(agreed)
-
-    def _set_commit(self, index):
-        if self._uncommitted:
-            for i in range(max(self.commit, self._own_term_from - 1) + 1, index + 1):
-                self._uncommitted -= len(self.log.entry(i)[2])
-        self.commit = index
-        self._news = True
-
-    def _confirm_reads(self):
-        confirmed = self.members.agreed(self._answered)
-        reads = self._reads
-        while reads and 0 < reads[0][2] <= confirmed:
-            token, index, _ = reads.pop(0)
-            self._ready.reads.append((token, index))
-
-    def _send_round(self):
-        """Messages to all peers: new entries, a heartbeat, or the news of a commit."""
-        must = self._must_send
-        number = self._round + 1
-        # Before an entry of its term is committed, a leader can't know the commit index (6.4).
-        if self._reads and self._reads[-1][2] == 0 and self.commit >= self._own_term_from:
-            for read in self._reads:
-                if read[2] == 0:
-                    read[1] = self.commit
-                    read[2] = number
-            must = True
-        if not (must or self._news or self._more):
-            return
-        used = False
-        for peer in self._others:  # not `peers`: a dictionary's order is the interpreter's
-            progress = self.peers[peer]
-            try:
-                sent = self._send_to(peer, progress, number, must)
-            except Compacted:
-                progress.install(self.log.snapshot)
-                sent = self._send_to(peer, progress, number, must)
-            used = used or sent
-        if used:
-            self._round = number
-        self._must_send = False
-        self._news = False
-        self._more = False
-        if self._reads and not self.peers:
-            self._round = number
-            self._confirm_reads()
-
-    def _send_to(self, peer, progress, number, must):
-        """What this peer lacks; else a heartbeat or the news. Returns whether any has left.
-
-        Raises Compacted if what it lacks has left the log.
-        """
-        sent = False
-        if progress.state == SENDING_SNAPSHOT:
-            progress.install(self.log.snapshot)  # there may be a newer one
-            if must and self._since_send == 0:
-                progress.beat()
-            sent = self._send_pieces(peer, progress, number) and not must
-        elif progress.next <= self.log.last:
-            sent = self._send_entries(peer, progress, number)
-        if not sent and (must or self._news):
-            if must or progress.state == REPLICATE:
-                self._append_to(peer, progress, APPEND if must else COMMIT, number)
-                return True
-        return sent
-
-    def _send_pieces(self, peer, progress, number):
-        sent = False
-        snapshot = progress.snapshot
-        while progress.may_send_piece():
-            m = self._new(self._ready.early, SNAPSHOT, peer)
-            m.index = snapshot.index
-            m.log_term = snapshot.term
-            m.ctx = number
-            m.offset = progress.offset
-            m.size = snapshot.size
-            m.crc = snapshot.crc
-            m.data = self.log.store.read_snapshot(progress.offset)
-            progress.offset += len(m.data)
-            sent = True
-        return sent
-
-    def _send_entries(self, peer, progress, number):
-        sent = False
-        while progress.next <= self.log.last and progress.may_send():
-            entries = self.log.slice(progress.next, ENTRIES_BYTES, ENTRY_HEADER_BYTES)
-            m = self._append_to(peer, progress, APPEND, number)
-            m.entries = entries
-            progress.sent(m.index + len(m.entries), m.entries[-1][0])
-            sent = True
-        return sent
-
-    def _append_to(self, peer, progress, kind, number):
-        if progress.state == SENDING_SNAPSHOT:
-            prev, prev_term = progress.snapshot.index, progress.snapshot.term
-        else:
-            prev = progress.next - 1
-            if progress.prev != prev:
-                progress.prev_term = self.log.term(prev)
-                progress.prev = prev
-            prev_term = progress.prev_term
-        m = self._new(self._ready.early, kind, peer)
-        m.index = prev
-        m.log_term = prev_term
-        m.ctx = number
-        return m
-
-    def _new(self, messages, kind, dst):
+    def new(self, messages, kind, dst):
         """A message in the list `messages`; its other fields are the caller's to set."""
         m = self._pool.pop() if self._pool else Message()
         m.kind = kind

@@ -5,6 +5,8 @@ has made durable may leave the RAM, and is read back from flash when a follower 
 has left the flash as well is in the snapshot, and raises Compacted here.
 """
 
+import struct
+
 from raft.sector import record_bytes
 from raft.store import Compacted, Snapshot
 
@@ -43,6 +45,29 @@ class Log:
     def snapshot(self):
         """The newest whole snapshot (store.Snapshot); its index is 0 if there is none."""
         return self.store.snapshot
+
+    def configurations(self):
+        """(index, bytes): of the last two that the flash holds, the older one first.
+
+        The index is that of its entry, and 0 of one that the cluster was founded with.
+        """
+        found = [self.snapshot_members()] if self.snapshot.index else []
+        for index in self.store.configurations:
+            if index > self.snapshot.index:
+                found.append((index, self.store.live(index, 0)[0][2]))
+        return found[-2:]
+
+    def snapshot_members(self):
+        """(index, bytes) of the configuration that the newest whole snapshot begins with.
+
+        It is the first chunk of the snapshot: see `compaction.py`.
+        """
+        store = self.store
+        data = store.read_snapshot(0)
+        size = 2 + (data[0] | data[1] << 8)
+        while len(data) < size:
+            data += store.read_snapshot(len(data))
+        return struct.unpack_from("<I", data, 2)[0], data[6:size]
 
     def reaches(self, index):
         """Whether the term of the entry at `index` is known: neither it nor what is behind it

@@ -17,7 +17,7 @@ All messages between nodes have one body of 20 bytes, and so a frame of 32 witho
     kind             term       index         log term      commit     ctx
     PRE_VOTE         would-be   last index    its term      own commit 0
     PRE_VOTE_REPLY   see below  1 granted     0             own commit 0
-    VOTE             own        last index    its term      own commit 0
+    VOTE             own        last index    its term      own commit 1 sent
     VOTE_REPLY       own        1 granted     0             own commit 0
     APPEND           own        prev index    prev term     own commit round
     COMMIT           own        prev index    prev term     own commit round
@@ -29,11 +29,18 @@ All messages between nodes have one body of 20 bytes, and so a frame of 32 witho
     TRUST            own        index         0             own commit its doubt
     DOUBT_REPLY      own        match index   0             its doubt  its round
     DOUBT_REJECT     own        hint index    hint term     its doubt  its round
+    TRANSFER         own        0             0             own commit 0
+    READ_ASK         own        0             0             own commit question
+    READ_REPLY       own        read index    0             own commit question
+    OUT              own        see below     0             own commit 0
 
 DOUBT_REPLY and DOUBT_REJECT are APPEND_REPLY and APPEND_REJECT of a node that can't trust its
 flash: nothing may be counted on them. They carry a number that the node has drawn for this doubt
 when it started. TRUST tells it, for the doubt of that number, that it has all that it ever
-acknowledged once it holds that index. SNAPSHOT carries a piece of the leader's snapshot up to
+acknowledged once it holds that index. TRANSFER tells a voter to stand at once; it says so in its
+VOTE, which the others take notice of although they hear a leader. READ_ASK asks the leader for a
+read index. OUT tells whoever asks for a pre-vote, and is no member, the index of the committed
+configuration that it isn't in. SNAPSHOT carries a piece of the leader's snapshot up to
 the seal:
 
     offset  size  what
@@ -68,6 +75,7 @@ import struct
 from binascii import crc32
 
 import raft.seal as seal
+from raft.members import is_valid
 
 MAX_DATAGRAM = 1400  # bytes; lwIP never delivers a fragmented one (over 1,472)
 BUFFER_BYTES = 2 * MAX_DATAGRAM  # room to receive what a leader has under way to one peer
@@ -95,6 +103,10 @@ SNAPSHOT_REPLY = 11
 TRUST = 12
 DOUBT_REPLY = 13
 DOUBT_REJECT = 14
+TRANSFER = 15
+READ_ASK = 16
+READ_REPLY = 17
+OUT = 18
 WRITE = 32
 READ = 33
 STATUS = 34
@@ -205,18 +217,21 @@ class Codec:
         if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
             return False
         kind = buf[1]
-        if kind < PRE_VOTE or kind > DOUBT_REJECT or not seal.open(buf):
+        if kind < PRE_VOTE or kind > OUT or not seal.open(buf):
             return False
         cluster, size = struct.unpack_from("<HH", buf, 4)
         term, index = struct.unpack_from("<II", buf, 8)
         log_term, commit = struct.unpack_from("<II", buf, 16)
         ctx = struct.unpack_from("<I", buf, 24)[0]
+        src = buf[2]
         if cluster != self.cluster or size != n or term == 0 or term > MAX_NUMBER:
+            return False
+        if src == self.node or src == 0 or src == 255:
             return False
         if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
             return False
         m.kind = kind
-        m.src = buf[2]
+        m.src = src
         m.dst = self.node
         m.term = term
         m.index = index
@@ -305,6 +320,8 @@ def _entries(buf, end, m):
         if term < floor or term == 0 or term > m.term or kind > CONFIG:
             return False
         if size > MAX_DATA or n + size > end:
+            return False
+        if kind == CONFIG and not is_valid(buf[n : n + size]):
             return False
         if m.kind == APPEND:
             floor = term

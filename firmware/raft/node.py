@@ -17,6 +17,8 @@ from raft.udp import Endpoint, resolve
 
 STATE_KB = 24  # RAM for the state machine's contents
 REPORT_MS = 2000  # between two `stat` events
+DEAD_S = 600  # without a word from a voter: it is taken for dead
+LEAST_VOTERS = 3  # that are left when the dead are removed
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
 APPLY_BURST = 16  # entries applied before anything else has its turn
 
@@ -33,7 +35,7 @@ class Node:
     VERSION = "0.1.0"
 
     def __init__(self, config, machine=None, events=None):
-        from raft.config import checked  # here: a board may unload it then (firmware/main.py)
+        from raft.config import checked, founders  # here: a board may unload it (firmware/main.py)
 
         self.id, self.cluster, self._peers = checked(config)
         self.events = events or Events(self.id)
@@ -45,6 +47,11 @@ class Node:
         self.facts = {}
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._election_ms = config.get("election_ms", ELECTION_MS)
+        self._founders = founders(self.id, self._peers)
+        self._lease = config.get("lease", False)
+        dead = config.get("dead", {})
+        self._remove_dead_ms = dead.get("after_s", DEAD_S) * 1000 if dead.get("remove") else 0
+        self._least_voters = dead.get("least", LEAST_VOTERS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
@@ -74,8 +81,9 @@ class Node:
         self._stranger = identify(self.store, memory, interpreter.draw) if memory else None
         self.codec = Codec(self.id, self.cluster)
         self.core = Core(
-            self.id, tuple(self._peers), Log(self.store), self.store.term, self.store.vote,
-            interpreter.draw, self._heartbeat_ms, self._election_ms, doubt=self.store.doubt,
+            self.id, self._founders, Log(self.store), self.store.term, self.store.vote,
+            interpreter.draw, self._heartbeat_ms, self._election_ms, self.store.doubt,
+            self._lease, self._remove_dead_ms, self._least_voters,
         )  # fmt: skip
         self.compaction = Compaction(self.store, self.core, self.machine)
         self._faults = 0
@@ -186,7 +194,7 @@ class Node:
             if frame is None:
                 return
             taken += 1
-            if self.codec.decode(frame, m) and m.src in self._addresses:
+            if self.codec.decode(frame, m):
                 self.core.step(m)
             else:
                 self.dropped += 1
@@ -240,8 +248,10 @@ class Node:
 
     def _send(self, letters):
         for m in letters:
-            n = self.codec.encode(m)
-            self.endpoint.send(self.codec.frame(n), self._addresses[m.dst])
+            address = self._addresses.get(m.dst)
+            if address:  # else a lost datagram
+                n = self.codec.encode(m)
+                self.endpoint.send(self.codec.frame(n), address)
 
     def _apply(self):
         core = self.core

@@ -33,7 +33,13 @@ class Progress:
         # it lies in flash, and is wanted for every heartbeat.
         self.prev = -1
         self.prev_term = 0
-        self.heard = True  # since the last check of the quorum
+        self.votes = True  # it is a voter
+        self.heard = True  # since the last check of the quorum, and what it said counts
+        self.answered = False  # since then, whatever
+        self.silent = 0  # ms without an answer, as of that check
+        self.steady = 0  # checks in a row at which it had been heard
+        self.told = -1  # without a vote: the latest commit index sent
+        self.sent_at = 0  # without a vote: when that was, by the leader's clock
         self.doubts = False  # it can't trust its flash: nothing that it says counts
         self.doubt_number = 0  # which doubt it is: it may have been trusted, and damaged again
         self.doubt_round = 0  # the latest round sent when it said so first
@@ -45,6 +51,14 @@ class Progress:
         self._held_before = -1  # SNAPSHOT: `held` one heartbeat ago
         self._paused = False  # PROBE: an append is under way
         self._in_flight = []  # REPLICATE: last index of each append under way
+
+    def check(self, since_ms):
+        """So long after the last check: whether it was heard since."""
+        heard = self.heard
+        self.silent = 0 if heard or self.answered else self.silent + since_ms
+        self.steady = self.steady + 1 if heard else 0
+        self.heard = self.answered = False
+        return heard
 
     def may_send(self):
         """Whether another append with entries may leave now."""

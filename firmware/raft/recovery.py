@@ -18,6 +18,7 @@ that was being erased): a header may be torn although the record behind it is wh
 
 import struct
 
+from raft.messages import CONFIG
 from raft.sector import (
     BEGIN,
     DATA,
@@ -206,7 +207,7 @@ class Recovery:
             if type == STATE:
                 self._take_state(term, size, index)
             elif type == ENTRY:
-                self._take_entry(sequence, index, term)
+                self._take_entry(sequence, kind, index, term)
             elif kind == BEGIN:
                 self._take_begin(sequence, index, term, at)
             elif kind == DATA:
@@ -216,7 +217,7 @@ class Recovery:
             at = reader.next(at)
         return at
 
-    def _take_entry(self, sequence, index, term):
+    def _take_entry(self, sequence, kind, index, term):
         store = self.store
         self._take_term(term)
         if not self.reachable or index > store.last + 1:
@@ -224,6 +225,12 @@ class Recovery:
             return
         store.last = index
         store.last_term = term
+        known = store.configurations
+        while known and known[-1] >= index:
+            known.pop()
+        if kind == CONFIG:
+            known.append(index)
+            del known[:-2]
         sector = sequence % store.sectors
         if index < store.low[sector]:
             store.low[sector] = index

@@ -4,7 +4,7 @@ A sector, little endian:
 
     offset  size  what
     0       4     "RAFT"
-    4       1     format version 2
+    4       1     format version 3
     5       1     node id
     6       2     vote at the time the sector was begun
     8       4     sequence number; sector = sequence % sectors of the ring
@@ -45,7 +45,7 @@ RECORD_BYTES = 16  # a record without its data
 MAX_RECORD_BYTES = 1220
 BUFFER_BYTES = 1536  # header and one program, or a piece of a sector: a record at least
 
-VERSION = 2
+VERSION = 3
 ENTRY = 1
 STATE = 2
 SNAPSHOT = 3

@@ -87,14 +87,11 @@ class Service:
                 self._reply(client, messages.OK, answer)
 
     def lost_leadership(self):
-        """What waits for a commit has an open outcome; what waits for a read has no effect."""
+        """What waits for a commit has an open outcome. Reads wait for the next leader."""
         for index in sorted(self._writes):  # a dictionary's order is the interpreter's
             self._reply(self._writes[index][1], messages.LOST)
         self._writes.clear()
         self._clients.clear()
-        for client, _ in self._reads:
-            self._reply(client, messages.NOT_LEADER)
-        self._reads.clear()
 
     def _write(self, client, data):
         if client in self._clients:

@@ -110,6 +110,7 @@ class Store:
     programs, pages, bytes, erases: counted since start; late_erases: those on the way of a
     program, which should be none. bad: sectors left out; faults: how often one was.
     snapshot_sectors: how many a snapshot may take; commands may not use them.
+    configurations: indexes of the last two configurations in the log, as found at this start.
     """
 
     ALL = NONE
@@ -127,6 +128,7 @@ class Store:
         self.base = self.base_term = 0
         self.snapshot = Snapshot()
         self.coming = None
+        self.configurations = []
         self.damage = None
         self.torn = False
         self.programs = self.pages = self.bytes = self.erases = self.late_erases = 0
@@ -275,6 +277,7 @@ class Store:
             self.low[sector] = NONE
         self.base = self.last = index
         self.base_term = self.last_term = term
+        self.configurations.clear()
 
     def needed_from(self, keeps):
         """The sequence of the oldest sector with an entry behind the snapshot, or with it."""

@@ -4,6 +4,7 @@ from collections import deque
 
 from raft.core import LEADER, Core
 from raft.log import Log
+from raft.members import founders
 from raft.messages import COMMAND, EMPTY_BYTES, Codec, Message
 from raft.store import Store
 from tests.flash import RamFlash
@@ -23,7 +24,7 @@ class Exchange:
         self.stores = {node: Store(RamFlash(16), node) for node in VOTERS}
         self.cores = {
             # The first stands first; who it is makes no difference to the figures.
-            node: Core(node, VOTERS, Log(self.stores[node]), 0, 0, lambda low, high: high)
+            node: Core(node, founders(VOTERS), Log(self.stores[node]), 0, 0, lambda low, high: high)
             for node in VOTERS
         }
         self.leader = self.cores[1]

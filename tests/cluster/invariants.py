@@ -15,9 +15,12 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    DOUBT_REJECT,
     DOUBT_REPLY,
     PRE_VOTE,
     PRE_VOTE_REPLY,
+    READ_ASK,
+    READ_REPLY,
     RESCUE,
     SNAPSHOT,
     TRUST,
@@ -116,8 +119,7 @@ class WatchedMachine(KeyValue):
 class Watch:
     """What the cluster as a whole has promised so far."""
 
-    def __init__(self, voters: list[int]) -> None:
-        self.voters = voters
+    def __init__(self) -> None:
         self.leaders: dict[int, int] = {}  # term -> node
         self.votes: dict[tuple[int, int], int] = {}  # (node, term) -> candidate
         self.acknowledged: dict[tuple[int, int], int] = {}  # (node, term) -> index
@@ -185,11 +187,12 @@ class Watch:
         core = life.core
         if core.role != LEADER:
             raise Violation("node %d commits %d before any leader has" % (core.node, index))
+        voters = core.members.voters
         durable = sum(
             node in self.rotten or self.disks[node].log[index - 1 : index] == [entry]
-            for node in self.disks
+            for node in voters
         )
-        if durable * 2 <= len(self.voters):
+        if durable * 2 <= len(voters):
             raise Violation("entry %d is committed, and durable on %d nodes" % (index, durable))
         self.committed.append(entry)
         self.committed_in.append(core.term)
@@ -254,6 +257,7 @@ class Life:
         node.store.life = node.core.log.life = self.machine.life = self
         # token -> how many entries were committed when it was asked for, and when that was
         self.reads: dict[object, tuple[int, int]] = {}
+        self.asked: dict[tuple[int, int], int] = {}  # (node, question) -> when it was asked
         self._step, self.core.step = self.core.step, self._watched_step
         self._read, self.core.read = self.core.read, self._watched_read
         self._confirmed, node.service.confirmed = node.service.confirmed, self._watched_confirmed
@@ -283,6 +287,8 @@ class Life:
 
     def _watched_step(self, m: Message) -> None:
         # A node takes in several messages before it is driven: look in between.
+        if m.kind == READ_ASK:
+            self.asked.setdefault((m.src, m.ctx), self.watch.tick())
         self._step(m)
         self.look()
 
@@ -292,17 +298,25 @@ class Life:
 
     def _watched_confirmed(self, reads: list[tuple[object, int]]) -> None:
         # Stricter than what clients can see, who may not have asked in just that moment.
-        core, watch = self.core, self.watch
+        core = self.core
         for token, index in reads:
             committed, begun = self.reads[token]
             if index < committed:
                 raise Violation("node %d confirms a read of a past state" % core.node)
-            support = 1  # its own
-            for voter in watch.voters:
-                support += watch.answered.get((voter, self.led), 0) > begun
-            if support * 2 <= len(watch.voters):
-                raise Violation("node %d confirms a read without a majority" % core.node)
+            if core.role == LEADER:
+                self._is_supported(begun)
         self._confirmed(reads)
+
+    def _is_supported(self, since: int) -> None:
+        """A majority has answered this leader since then."""
+        core = self.core
+        voters = core.members.voters
+        support = sum(
+            voter == core.node or self.watch.answered.get((voter, self.led), 0) > since
+            for voter in voters
+        )
+        if support * 2 <= len(voters) and not core.lease:
+            raise Violation("node %d confirms a read without a majority" % core.node)
 
     def end(self) -> None:
         self.watch.count("crashes")
@@ -357,8 +371,9 @@ class Life:
         core = self.core
         if self.led != core.term:
             self._begins_to_lead()
-        if core._uncommitted > core._uncommitted_bytes and core.log.last > core.commit + 1:
-            raise Violation("leader %d: %d bytes are uncommitted" % (core.node, core._uncommitted))
+        bytes = core.leading.uncommitted
+        if bytes > core.uncommitted_bytes and core.log.last > core.commit + 1:
+            raise Violation("leader %d: %d bytes are uncommitted" % (core.node, bytes))
         acknowledged = self.watch.acknowledged
         matches = self.matches
         for peer, progress in core.peers.items():
@@ -380,9 +395,9 @@ class Life:
         if watch.leaders.setdefault(core.term, core.node) != core.node:
             raise Violation("Election Safety: term %d has two leaders" % core.term)
         votes = 1  # its own
-        for voter in watch.voters:
+        for voter in core.members.voters:
             votes += watch.votes.get((voter, core.term)) == core.node and voter != core.node
-        if votes * 2 <= len(watch.voters):
+        if votes * 2 <= len(core.members.voters):
             raise Violation("node %d leads term %d with %d votes" % (core.node, core.term, votes))
         self.holds_committed()
 
@@ -465,7 +480,7 @@ class Life:
         is_promise = not (kind == PRE_VOTE_REPLY and m.index)
         if is_promise and m.term > disk.term + (kind == PRE_VOTE):
             raise Violation("node %d sends term %d, which isn't durable" % (m.src, m.term))
-        if kind < DOUBT_REPLY and m.commit > len(self.watch.committed):
+        if kind not in (DOUBT_REPLY, DOUBT_REJECT) and m.commit > len(self.watch.committed):
             raise Violation("node %d tells of a commit of %d" % (m.src, m.commit))
         if self.core.doubt and kind not in (PRE_VOTE_REPLY, VOTE_REPLY, RESCUE):
             if kind in (APPEND_REPLY, APPEND_REJECT, PRE_VOTE, VOTE, APPEND, COMMIT):
@@ -480,6 +495,8 @@ class Life:
             if kind == TRUST:
                 self.watch.count("trusted")
             self.watch.rounds[m.term] = max(m.ctx, self.watch.rounds.get(m.term, 0))
+        elif kind == READ_REPLY:
+            self._is_supported(self.asked[m.dst, m.ctx])
         elif kind == RESCUE:
             self.watch.count("rescues")
             if self.watch.leaders.get(m.term) != m.dst:

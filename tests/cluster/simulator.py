@@ -201,7 +201,7 @@ class SimNode(Node):
             "Log": lambda store: WatchedLog(store, world.plan.ram_bytes),
             "Store": WatchedStore,
             "interpreter": board.dice,  # whose `draw` the driver wants
-            "resolve": lambda host, port: (host, port),
+            "resolve": lambda host, port: (int(host), port),
         }
         stand_ins.update(world.parts)
         real = {name: getattr(raft.node, name) for name in stand_ins}
@@ -215,7 +215,7 @@ class SimNode(Node):
                 setattr(raft.node, name, real[name])
         self.store.forgets = world.plan.forgets  # type: ignore[attr-defined]
         self.compaction.eager_at = world.plan.eager_at  # type: ignore[attr-defined]
-        self.core._uncommitted_bytes = world.plan.uncommitted_bytes
+        self.core.uncommitted_bytes = world.plan.uncommitted_bytes
         self._now = board.ticks_ms()
 
     def _event(self, what: str, **facts: object) -> None:
@@ -281,7 +281,7 @@ class World:
         self._events: list = []  # type: ignore[type-arg]
         self._count = 0
         self._links: dict[int, Dice] = {}
-        self.watch = Watch(self.plan.voters)
+        self.watch = Watch()
         self.boards = [Board(self, number) for number in self.plan.voters]
         first = len(self.boards) + 1
         self.clients = [Client(self, first + i) for i in range(self.plan.clients)]
@@ -291,7 +291,8 @@ class World:
 
     def config(self, number: int) -> dict[str, object]:
         nodes = {
-            str(n): {"host": n, "port": PEERS, "client_port": CLIENTS} for n in self.plan.voters
+            str(n): {"host": str(n), "port": PEERS, "client_port": CLIENTS}
+            for n in self.plan.voters
         }
         return {
             "id": number, "cluster": self.NAME, "nodes": nodes,
@@ -606,7 +607,8 @@ def describe(data: bytes) -> str:
 
 KINDS = (
     "", "pre-vote?", "pre-vote", "vote?", "vote", "append", "commit", "accepted", "rejected",
-    "rescue", "snapshot", "piece held", "trust", "held", "not held",
+    "rescue", "snapshot", "piece held", "trust", "held", "not held", "stand!", "read?",
+    "read from", "out",
 )  # fmt: skip
 
 

@@ -91,14 +91,18 @@ def are_abreast(boards: list[Board], index: int) -> bool:
 
 
 def has_gone(world: World, board: Board) -> bool:
-    """Whether what this node lacks has left the log of each leader."""
-    for other in world.leaders():
-        try:
-            other.node.core.log.term(len(board.disk.log))  # type: ignore[union-attr]
-            return False
-        except Compacted:
-            pass
-    return len(world.leaders()) > 0
+    """Whether what this node lacks has left the log of whoever may lead."""
+    held = len(board.disk.log)
+    for other in world.boards:
+        if other is not board:
+            if not other.node or other.node.core.log.last <= held:
+                return False
+            try:
+                other.node.core.log.entry(held + 1)
+                return False
+            except Compacted:
+                pass
+    return True
 
 
 def fall_behind_and_install(seed: int, adapt, crashes: bool) -> None:  # type: ignore[no-untyped-def]

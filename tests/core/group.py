@@ -10,11 +10,13 @@ from binascii import crc32
 
 from raft.core import CANDIDATE, ELECTION_MS, HEARTBEAT_MS, LEADER, PRE_CANDIDATE, Core
 from raft.log import RAM_BYTES, Log
+from raft.members import founders
 from raft.messages import (
     APPEND,
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    CONFIG,
     MAX_DATAGRAM,
     MAX_NUMBER,
     MAX_PIECE,
@@ -90,9 +92,18 @@ def carried(m: Message) -> list[tuple[int, int, bytes]]:
     return list(m.entries)
 
 
-def snapshot_of(applied: list[tuple[int, int, bytes]], size: int = 0, fill: int = 0) -> bytes:
-    """A snapshot after these entries, of `size` bytes at least; `fill`: what fills it up."""
-    data = b"".join([struct.pack("<IBH", t, kind, len(data)) + data for t, kind, data in applied])
+def snapshot_of(applied: list[tuple[int, int, bytes]], size: int = 0, fill: int = 0,
+                voters: "Sequence[int]" = (1, 2, 3)) -> bytes:  # fmt: skip
+    """A snapshot after these entries, of `size` bytes at least; `fill`: what fills it up.
+
+    voters: the founders, if none of the entries is a configuration.
+    """
+    index, members = 0, founders(voters).data
+    for i, (_, kind, data) in enumerate(applied):
+        if kind == CONFIG:
+            index, members = i + 1, data
+    data = struct.pack("<HI", 4 + len(members), index) + members
+    data += b"".join([struct.pack("<IBH", t, kind, len(d)) + d for t, kind, d in applied])
     data += bytes(7)  # no entry has the term 0
     return data + bytes([fill]) * (size - len(data))
 
@@ -100,7 +111,7 @@ def snapshot_of(applied: list[tuple[int, int, bytes]], size: int = 0, fill: int 
 def restored(data: bytes) -> list[tuple[int, int, bytes]]:
     """The entries that a snapshot stands for."""
     applied: list[tuple[int, int, bytes]] = []
-    at = 0
+    at = 2 + struct.unpack_from("<H", data, 0)[0]
     while True:
         term, kind, size = struct.unpack_from("<IBH", data, at)
         if term == 0:
@@ -153,8 +164,8 @@ class Member:
         self.store = Store(self.flash, self.node)
         self.log = Log(self.store, self._ram_bytes)
         self.core = Core(
-            self.node, self.voters, self.log, self.store.term, self.store.vote, self._draw,
-            doubt=self.store.doubt,
+            self.node, founders(self.voters), self.log, self.store.term, self.store.vote,
+            self._draw, doubt=self.store.doubt,
         )  # fmt: skip
         self.out: list[bytes] = []
         self.applied: list[tuple[int, int, bytes]] = []
@@ -192,7 +203,7 @@ class Member:
 
     def compact(self, size: int = 0, fill: int = 0) -> None:
         """Write a snapshot of all that is applied, at one time. size, fill: see `snapshot_of`."""
-        self._write_snapshot(len(self.applied), snapshot_of(self.applied, size, fill))
+        self._write_snapshot(len(self.applied), snapshot_of(self.applied, size, fill, self.voters))
 
     def forget(self) -> None:
         """Let the ring come round: what the snapshot stands for, which is all, is erased."""

@@ -7,7 +7,7 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     COMMIT,
-    NOOP,
+    CONFIG,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     RESCUE,
@@ -277,7 +277,7 @@ def test_leaders_send_at_once_upon_election_and_again_in_idle_times() -> None:
 def test_leaders_begin_their_term_with_an_entry_of_its_own() -> None:
     node = leader(terms=(1, 2))
 
-    assert node.log.entry(3) == (3, NOOP, b"")
+    assert node.log.entry(3) == (3, CONFIG, node.core.members.data)
 
 
 def test_leaders_append_a_command_and_apply_it_once_it_is_committed() -> None:
@@ -301,7 +301,7 @@ def test_leaders_send_entries_from_the_next_index_on_until_the_follower_has_them
     sent = node.hear(APPEND_REPLY, 2, 3, index=2, ctx=append.ctx)
     (append,) = [m for m in sent if m.dst == 2]
     assert (append.dst, append.index, append.log_term) == (2, 2, 1)
-    assert carried(append) == [(3, NOOP, b"")]
+    assert carried(append) == [(3, CONFIG, node.core.members.data)]
 
     node.hear(APPEND_REPLY, 2, 3, index=3, ctx=append.ctx)
     assert (node.core.peers[2].match, node.core.peers[2].next) == (3, 4)

@@ -47,9 +47,9 @@ def test_leader_append_only_a_leader_never_drops_or_changes_what_it_has() -> Non
     leader.lead()
     before = leader.terms()
 
-    # what the network may bring: its own messages of now and then, those of others
+    # what the network may bring: messages of now and then, of members and others
     for term in (1, 2, 3):
-        for src in (1, 2, 3):
+        for src in (2, 3, 4):
             leader.hear(APPEND, src, term, index=0, entries=entries(1, 1, 1, 1, 1))
 
     assert leader.terms() == before

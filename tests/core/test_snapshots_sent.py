@@ -84,13 +84,15 @@ def test_a_follower_that_does_not_answer_gets_heartbeats_and_no_pieces() -> None
     node = sending_leader(5000)
 
     for _ in range(5):
-        assert [m.kind for m in node.tick(HEARTBEAT_MS) if m.dst == 2] == [APPEND]
-        node.hear(APPEND_REPLY, 3, node.core.term, index=node.log.last, ctx=node.core._round)
+        beats = node.tick(HEARTBEAT_MS)
+        assert [m.kind for m in beats if m.dst == 2] == [APPEND]
+        node.hear(APPEND_REPLY, 3, node.core.term, index=node.log.last, ctx=beats[0].ctx)
     assert len(offsets(answer_heartbeat(node), 2)) == 3
     # and if it falls silent now, then nothing leaves again
     for _ in range(5):
-        assert [m.kind for m in node.tick(HEARTBEAT_MS) if m.dst == 2] == [APPEND]
-        node.hear(APPEND_REPLY, 3, node.core.term, index=node.log.last, ctx=node.core._round)
+        beats = node.tick(HEARTBEAT_MS)
+        assert [m.kind for m in beats if m.dst == 2] == [APPEND]
+        node.hear(APPEND_REPLY, 3, node.core.term, index=node.log.last, ctx=beats[0].ctx)
 
 
 def test_pieces_that_are_lost_leave_again_when_the_follower_answers() -> None:

@@ -5,6 +5,7 @@ import struct
 import sys
 from binascii import crc32, hexlify, unhexlify
 
+from raft.members import DEAD, MAX_MEMBERS, VOTER, founders, record
 from raft.messages import (
     APPEND,
     APPEND_REJECT,
@@ -20,14 +21,18 @@ from raft.messages import (
     MAX_NUMBER,
     MAX_PIECE,
     NOOP,
+    OUT,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     READ,
+    READ_ASK,
+    READ_REPLY,
     REPLY,
     RESCUE,
     SNAPSHOT,
     SNAPSHOT_REPLY,
     STATUS,
+    TRANSFER,
     TRUST,
     VOTE,
     VOTE_REPLY,
@@ -68,7 +73,7 @@ else:
 
 
 CLUSTER = "test"  # CRC-32 0x187f7e0c, of which frames carry 0x7e0c
-KINDS = range(PRE_VOTE, DOUBT_REJECT + 1)
+KINDS = range(PRE_VOTE, OUT + 1)
 BOARD_BYTES = 32  # a heartbeat and a vote request have at most this
 ENTRIES = [(8, COMMAND, b"abc"), (8, NOOP, b"")]
 ENTRIES_HEX = "08000000 0300 01 616263   08000000 0000 00"
@@ -112,6 +117,14 @@ GOLDEN = (
      "a1 0d 02 01 0c7e 2000  08000000 2c010000 00000000 34120000 05000000  1ccd959a"),
     ((DOUBT_REJECT, 2, 1, 8, 300, 7, 0x1234, 5), (),
      "a1 0e 02 01 0c7e 2000  08000000 2c010000 07000000 34120000 05000000  5009995d"),
+    ((TRANSFER, 2, 1, 8, 0, 0, 0x1234, 0), (),
+     "a1 0f 02 01 0c7e 2000  08000000 00000000 00000000 34120000 00000000  f178b579"),
+    ((READ_ASK, 2, 1, 8, 0, 0, 0x1234, 5), (),
+     "a1 10 02 01 0c7e 2000  08000000 00000000 00000000 34120000 05000000  9ab34800"),
+    ((READ_REPLY, 2, 1, 8, 300, 0, 0x1234, 5), (),
+     "a1 11 02 01 0c7e 2000  08000000 2c010000 00000000 34120000 05000000  86db2267"),
+    ((OUT, 2, 1, 8, 300, 0, 0x1234, 0), (),
+     "a1 12 02 01 0c7e 2000  08000000 2c010000 00000000 34120000 00000000  770668e3"),
 )  # fmt: skip
 
 
@@ -206,12 +219,15 @@ def test_every_message_comes_back_as_it_was_sent() -> None:
         if kind == RESCUE or kind == APPEND and log_term <= term:
             for _ in range(dice.below(5)):
                 kind_of_entry = dice.pick((NOOP, COMMAND, CONFIG))
-                entries.append((term, kind_of_entry, dice.bytes(dice.below(250))))
+                data = dice.bytes(dice.below(250))
+                if kind_of_entry == CONFIG:
+                    data = founders((1, dice.draw(2, 254))).data
+                entries.append((term, kind_of_entry, data))
         data = dice.bytes(dice.pick((1, 2, MAX_PIECE - 1, MAX_PIECE)))
         size = dice.pick((len(data), 1 << 20, MAX_NUMBER))
         piece = (dice.pick((0, size - len(data))), size, dice.pick(numbers), data)
         fields = (
-            kind, dice.draw(1, 254), 1, term, dice.pick(numbers), log_term, dice.pick(numbers), i,
+            kind, dice.draw(2, 254), 1, term, dice.pick(numbers), log_term, dice.pick(numbers), i,
         )  # fmt: skip
         m = Message()
 
@@ -277,6 +293,25 @@ def test_a_frame_for_another_node_or_cluster_is_refused() -> None:
 def test_a_frame_of_another_format_version_is_refused() -> None:
     for mark in (0xA0, 0xA2, 0xB1, 0x00, 0xFF):
         assert is_refused(raw(mark=mark))
+
+
+def test_a_configuration_that_is_none_is_refused() -> None:
+    good = founders((1, 2, 3)).data
+    for data, is_good in (
+        (good, True),
+        (b"", False),
+        (good[:-1], False),
+        (good + good, False),  # ids rise
+        (founders((0, 1)).data, False),
+        (founders((1, 255)).data, False),
+        (record(1, 0), False),
+        (record(1, DEAD + 1), False),
+        (founders(range(1, MAX_MEMBERS + 1)).data, True),
+        (founders(range(1, MAX_MEMBERS + 2)).data, False),
+        (b"".join([record(i, VOTER, host="x" * 120) for i in range(1, 9)]), False),  # too long
+    ):
+        frame = encode(message((APPEND, 2, 1, 8, 0, 0, 0, 0), [(8, CONFIG, data)]))
+        assert is_refused(frame) != is_good, data
 
 
 def test_a_frame_of_an_unknown_kind_is_refused() -> None:

@@ -10,6 +10,7 @@ from binascii import crc32
 
 from raft.compaction import Compaction
 from raft.kv import DELETE, KEY_RAM_BYTES, PUT, KeyValue
+from raft.members import Members, founders
 from raft.messages import COMMAND, MAX_PIECE, NOOP
 from raft.sector import NONE, record_bytes
 from raft.sessions import OPEN, Sessions, command
@@ -24,6 +25,7 @@ KEYS = 28
 VALUE_BYTES = 24, 44
 MACHINE_BYTES = KEYS * (KEY_RAM_BYTES + 5 + VALUE_BYTES[1])
 SESSIONS = 6
+MEMBERS = founders((1, 2, 3))
 EAGER_AT = 2, 4  # sectors in use when a snapshot is begun: earlier than it would be due
 BATCH = 12  # entries at most
 UNCOMMITTED = 10  # entries at most
@@ -84,7 +86,8 @@ class Arrival:
 
 def packed(machine: Sessions) -> bytes:
     """The bytes of its snapshot in the flash (raft/compaction.py)."""
-    return b"".join([struct.pack("<H", len(chunk)) + chunk for chunk in machine.snapshot()])
+    chunks = [struct.pack("<I", 0) + MEMBERS.data, *machine.snapshot()]
+    return b"".join([struct.pack("<H", len(chunk)) + chunk for chunk in chunks])
 
 
 def state_of(machine: Sessions) -> list[bytes]:
@@ -230,6 +233,9 @@ class Life:
             self.flash.failures = 1
             self._fails = True
             self.happens("faults")
+
+    def members_at(self, index: int) -> tuple[int, Members]:
+        return 0, MEMBERS
 
     def begins_snapshot(self, index: int, size: int) -> None:
         if self.store.coming:

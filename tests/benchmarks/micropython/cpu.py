@@ -62,7 +62,7 @@ class Bench:
         assert node.core.role == LEADER and node.core.commit == 1
 
     def answers(self, index, commit, ahead):
-        number = self.node.core._round + ahead
+        number = self.node.core.leading.round + ahead
         kind = messages.APPEND_REPLY
         return [self.frame(peer, kind, index, 0, commit, number) for peer in (2, 3, 4, 5)]
 
