@@ -8,7 +8,14 @@ Sections and figures are those of "In Search of an Understandable Consensus Algo
 (Ongaro and Ousterhout, 2014, extended version), or of Ongaro's dissertation where named so.
 """
 
-from raft.leading import Busy, HandingOver, Leading, Refused, TooLong  # noqa: F401
+from raft.leading import (  # noqa: F401
+    OTHERS_BEATS,
+    Busy,
+    HandingOver,
+    Leading,
+    Refused,
+    TooLong,
+)
 from raft.members import Members
 from raft.messages import (
     APPEND,
@@ -201,7 +208,7 @@ class Core:
         self.pass_time(elapsed_ms)
         if self.leading:
             self.leading.tick()
-        elif self._elapsed >= self._timeout:
+        elif self._elapsed >= self._patience():
             self._campaign()
         elif self._since_ask >= self.heartbeat_ms:
             # Requests get lost; and voters that refused may have changed.
@@ -214,7 +221,7 @@ class Core:
         """In how many ms `tick` has something to do."""
         if self.leading:
             return self.leading.due_ms()
-        due = self._timeout - self._elapsed
+        due = self._patience() - self._elapsed
         if self.role != FOLLOWER or self._asked:
             due = min(due, self.heartbeat_ms - self._since_ask)
         return max(0, due)
@@ -408,6 +415,10 @@ class Core:
         # Drawn anew each time, or else two nodes could split the vote again and again (5.2).
         self._elapsed = 0
         self._timeout = self._draw(self.election_low, self.election_high)
+
+    def _patience(self):
+        # A leader sends to those without a vote so many times more seldom.
+        return self._timeout if self.node in self.members.voters else self._timeout * OTHERS_BEATS
 
     def give_way(self):
         """Cease to lead, in the same term."""

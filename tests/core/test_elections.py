@@ -1,6 +1,7 @@
 """Elections over datagrams: pre-vote, the leader's lease, check-quorum, timeouts, repetition."""
 
 from raft.core import CANDIDATE, FOLLOWER, HEARTBEAT_MS, LEADER, NOBODY, PRE_CANDIDATE
+from raft.leading import OTHERS_BEATS
 from raft.messages import APPEND, APPEND_REPLY, PRE_VOTE, PRE_VOTE_REPLY, VOTE, VOTE_REPLY
 from tests.core.group import GRANTED, HIGH_MS, LOW_MS, Group, Member
 from tests.dice import Dice
@@ -66,6 +67,19 @@ def test_a_node_says_it_would_vote_only_for_a_later_term_and_an_up_to_date_log()
         assert reply.kind == PRE_VOTE_REPLY
         assert (reply.index == GRANTED) == granted, (term, index, log_term)
         assert reply.term == (term if granted else 3)
+
+
+def test_a_node_without_a_vote_believes_in_a_leader_that_it_hears_seldom() -> None:
+    learner = Member(4, VOTERS)
+    learner.hear(APPEND, 1, 1)
+
+    for _ in range(3):
+        learner.tick(HEARTBEAT_MS * OTHERS_BEATS)  # all of these were lost but the first
+    assert learner.core.leader == 1
+
+    for _ in range(OTHERS_BEATS):
+        learner.tick(HIGH_MS)
+    assert learner.core.leader == NOBODY
 
 
 def test_a_node_that_was_cut_off_comes_back_without_raising_the_term() -> None:
