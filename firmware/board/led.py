@@ -12,6 +12,7 @@ STEPS = 16  # in one turn of two seconds
 NO_NETWORK = 0b1111111100000000, (24, 0, 0)
 SAFE_MODE = 0b1010100000000000, (16, 0, 16)
 LEARNER = 0b1010000000000000, (12, 12, 12)
+OUT = 0b1010101000000000, (24, 6, 0)
 FOLLOWING = 0b1000000000000000, (0, 16, 0)
 STANDING = 0b1010101010101010, (20, 10, 0)  # a candidate before its pre-vote as well
 LEADING = 0b1111111111111111, (0, 0, 24)
@@ -76,10 +77,12 @@ class Glance:
         if self.node is None or (self._wifi and not self._wifi.is_up):
             return NO_NETWORK
         core = self.node.core
-        if core.doubt:
-            return LEARNER
+        if core.is_out:
+            return OUT
         if core.role == LEADER:
             return LEADING
+        if core.role_name == "learner":
+            return LEARNER
         return FOLLOWING if core.role == FOLLOWER else STANDING
 
 

@@ -29,7 +29,7 @@ MAX_MEMBERS = 32
 MAX_BYTES = 1000  # of a configuration
 
 _RECORD = "<BBBHHB"
-_RECORD_BYTES = 8
+RECORD_BYTES = 8
 
 
 class Members:
@@ -46,7 +46,7 @@ class Members:
         at = 0
         while at < len(data):
             (voters if data[at + 1] == VOTER else others).append(data[at])
-            at += _RECORD_BYTES + data[at + 7]
+            at += RECORD_BYTES + data[at + 7]
         self.voters = tuple(voters)
         self.others = tuple(others)
         self.ids = tuple(sorted(voters + others))
@@ -78,7 +78,7 @@ class Members:
         """(host, port, client port) of a member."""
         at = self._find(node)
         port, client_port = struct.unpack_from("<HH", self.data, at + 3)
-        start = at + _RECORD_BYTES
+        start = at + RECORD_BYTES
         return self.data[start : start + self.data[at + 7]].decode(), port, client_port
 
     def with_role(self, node, role):
@@ -91,7 +91,7 @@ class Members:
         data = self.without(new[0])
         at = 0
         while at < len(data) and data[at] < new[0]:
-            at += _RECORD_BYTES + data[at + 7]
+            at += RECORD_BYTES + data[at + 7]
         return data[:at] + new + data[at:]
 
     def without(self, node):
@@ -99,7 +99,7 @@ class Members:
         at = self._find(node)
         if at is None:
             return self.data
-        return self.data[:at] + self.data[at + _RECORD_BYTES + self.data[at + 7] :]
+        return self.data[:at] + self.data[at + RECORD_BYTES + self.data[at + 7] :]
 
     def _find(self, node):
         data = self.data
@@ -107,7 +107,7 @@ class Members:
         while at < len(data):
             if data[at] == node:
                 return at
-            at += _RECORD_BYTES + data[at + 7]
+            at += RECORD_BYTES + data[at + 7]
         return None
 
 
@@ -127,11 +127,11 @@ def is_valid(data):
     at = count = before = 0
     n = len(data)
     while at < n:
-        if at + _RECORD_BYTES > n or not before < data[at] < 255:
+        if at + RECORD_BYTES > n or not before < data[at] < 255:
             return False
         if not VOTER <= data[at + 1] <= DEAD:
             return False
         before = data[at]
-        at += _RECORD_BYTES + data[at + 7]
+        at += RECORD_BYTES + data[at + 7]
         count += 1
     return at == n and 0 < count <= MAX_MEMBERS and n <= MAX_BYTES

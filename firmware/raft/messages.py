@@ -65,6 +65,8 @@ Between clients and nodes (`request` is the client's own number, given back in t
     WRITE    u32 request, command (`sessions.py`)
     READ     u32 request, query (`kv.py`)
     STATUS   u32 request
+    ADMIN    u32 request, order (`admin.py`)
+    MEMBERS  u32 request (the answer: `status.py`)
     REPLY    u32 request, u8 status, u8 leader's id or 0, result
 
 Terms, indexes and rounds stay below 2^30, so that they are small integers on a 32-bit
@@ -111,6 +113,8 @@ WRITE = 32
 READ = 33
 STATUS = 34
 REPLY = 35
+ADMIN = 37
+MEMBERS = 38
 
 # Kinds of log entries
 NOOP = 0
@@ -124,6 +128,7 @@ BUSY = 2  # too much waits for commit or for room in the flash; this request had
 STATE_FULL = 3  # the state machine is full; this request had no effect
 LOST = 4  # leadership ended while the command was waiting: ask again, under the same number
 BAD = 5  # malformed; this request had no effect
+REFUSED = 7  # the result says why (text); this request had no effect
 
 MARK = 0xA1
 _PEER = "<BBBBHHIIIII"
@@ -273,7 +278,9 @@ class Codec:
         n = len(buf)
         if not self._is_client_frame(buf, n, HEADER_BYTES + 4):
             return None
-        if buf[2] != 0 or buf[3] != self.node or not WRITE <= buf[1] <= STATUS:
+        if buf[2] != 0 or buf[3] != self.node:
+            return None
+        if not WRITE <= buf[1] <= MEMBERS or buf[1] == REPLY:
             return None
         payload = memoryview(buf)[HEADER_BYTES + 4 : n - seal.SEAL_BYTES]
         return buf[1], struct.unpack_from("<I", buf, HEADER_BYTES)[0], payload

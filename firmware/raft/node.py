@@ -4,10 +4,11 @@ import asyncio
 
 from raft import interpreter, messages
 from raft.compaction import Compaction, sectors_needed
-from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core
+from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core, Refused
 from raft.events import Events
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.kv import KeyValue
+from raft.leading import OTHERS_PACE_MS
 from raft.log import Log
 from raft.messages import Codec, Message
 from raft.service import Service
@@ -19,6 +20,7 @@ STATE_KB = 24  # RAM for the state machine's contents
 REPORT_MS = 2000  # between two `stat` events
 DEAD_S = 600  # without a word from a voter: it is taken for dead
 LEAST_VOTERS = 3  # that are left when the dead are removed
+LEAVE_STEP_MS = 10
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
 APPLY_BURST = 16  # entries applied before anything else has its turn
 
@@ -50,7 +52,8 @@ class Node:
         self._founders = founders(self.id, self._peers)
         self._lease = config.get("lease", False)
         dead = config.get("dead", {})
-        self._remove_dead_ms = dead.get("after_s", DEAD_S) * 1000 if dead.get("remove") else 0
+        self.dead_ms = dead.get("after_s", DEAD_S) * 1000
+        self._removes_dead = dead.get("remove", False)
         self._least_voters = dead.get("least", LEAST_VOTERS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._message = Message()
@@ -83,7 +86,7 @@ class Node:
         self.core = Core(
             self.id, self._founders, Log(self.store), self.store.term, self.store.vote,
             interpreter.draw, self._heartbeat_ms, self._election_ms, self.store.doubt,
-            self._lease, self._remove_dead_ms, self._least_voters,
+            self._lease, self.dead_ms if self._removes_dead else 0, self._least_voters,
         )  # fmt: skip
         self.compaction = Compaction(self.store, self.core, self.machine)
         self._faults = 0
@@ -95,6 +98,9 @@ class Node:
             for peer, entry in self._peers.items()
             if peer != self.id
         }
+        self._places = {peer: (entry["host"], entry["port"]) for peer, entry in self._peers.items()}
+        self._members = None  # as last told
+        self._is_out = False
         self._peers = None  # some heap
         self.endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
         self._clients = Endpoint(resolve(me["host"], me["client_port"]))
@@ -128,6 +134,23 @@ class Node:
         """End `serve`. What was acknowledged is durable already."""
         self._stopped.set()
 
+    async def leave(self):
+        """Hand leadership over, if this node has it and another can take it, and `stop`.
+
+        Takes as long as an election timeout at most.
+        """
+        try:
+            self.core.transfer()
+        except Refused:
+            pass  # another leads, or this one alone can: nothing to wait for
+        else:
+            left_ms = self.core.election_high
+            self._drive()
+            while left_ms > 0 and (self.core.leading or self.service.has_held()):
+                await sleep_ms(LEAVE_STEP_MS)
+                left_ms -= LEAVE_STEP_MS
+        self.stop()
+
     # The tasks
 
     async def _supervise(self, name, task):
@@ -160,6 +183,9 @@ class Node:
     def _pause_ms(self):
         if self.applied < self.core.commit:
             return 0  # a long log is being applied: others have their turn, and on it goes
+        leading = self.core.leading
+        if leading and leading.others_wait:
+            return min(OTHERS_PACE_MS, max(1, leading.due_ms()))
         # At most a heartbeat's time: a follower may become leader meanwhile.
         return max(1, min(self.core.due_ms(), self._heartbeat_ms))
 
@@ -233,6 +259,12 @@ class Node:
                 break  # only a leader's own write can lead to more
         if core.role != self._role or core.term != self._term or core.leader != self._leader:
             self._tell_role()
+        if core.members is not self._members:
+            self._meet()
+        if core.is_out != self._is_out:
+            self._tell_out()
+        if self.service.has_held():
+            self.service.settle()
         if self.applied < core.commit:
             self._apply()
         if self.service.reads_wait:
@@ -275,7 +307,26 @@ class Node:
             self.applied = index
             self.events("restored", index=index)
 
+    def _meet(self):
+        """The configuration is another one: note where its members are."""
+        core = self.core
+        members = self._members = core.members
+        for peer in members.ids:
+            host, port, _ = members.place(peer)
+            if peer != self.id and host and self._places.get(peer) != (host, port):
+                self._places[peer] = host, port
+                self._addresses[peer] = resolve(host, port)  # at once, of an IP address
+        self.events(
+            "members", index=core.members_index, voters=_listed(members.voters),
+            others=_listed(members.others),
+        )  # fmt: skip
+
     # Events
+
+    def _tell_out(self):
+        self._is_out = self.core.is_out
+        if self._is_out:
+            self.events("out", index=self.core.members_index)
 
     def _tell_recovery(self):
         store = self.store
@@ -322,3 +373,7 @@ class Node:
         if core.role != LEADER and core.leader:
             facts["leader"] = core.leader
         self.events(ROLES[core.role], **facts)
+
+
+def _listed(nodes):
+    return ",".join([str(node) for node in nodes])

@@ -3,7 +3,7 @@
 import json
 
 from raft import messages
-from raft.core import LEADER, Busy, NotLeader, Refused, TooLong
+from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
@@ -12,6 +12,7 @@ _STATUS = {
     NotLeader: messages.NOT_LEADER,
     Busy: messages.BUSY,
     TooLong: messages.BAD,
+    Refused: messages.REFUSED,
 }
 
 
@@ -28,6 +29,9 @@ class Service:
         self._clients = {}  # client -> index: so that a copy isn't proposed again
         self._reads = []  # (client, query): asked for, not yet confirmed
         self.reads_wait = []  # (index, client, query): confirmed, until that index is applied
+        # (client, command, or None if it was logged): until it is known who leads next
+        self._held = []
+        self._handover = None  # the client that has asked for another leader
         self.dropped = 0
 
     def receive(self, most):
@@ -49,13 +53,21 @@ class Service:
                 self._write(client, bytes(payload))
             elif kind == messages.READ:
                 self._read(client, bytes(payload))
+            elif kind == messages.ADMIN:
+                self._order(client, bytes(payload))
+            elif kind == messages.STATUS or kind == messages.MEMBERS:
+                self._tell(client, kind)
             else:
-                self._reply(client, messages.OK, self._status())
+                self.dropped += 1
 
-    def _status(self):
-        from raft.status import status
+    def _tell(self, client, kind):
+        from raft import status
 
-        return json.dumps(status(self._node)).encode()
+        if kind == messages.STATUS:
+            answer = json.dumps(status.status(self._node)).encode()
+        else:
+            answer = status.members(self._core)
+        self._reply(client, messages.OK, answer)
 
     def applied(self, index, term, result):
         """The command at `index` is applied: answer whoever waits for it."""
@@ -87,11 +99,43 @@ class Service:
                 self._reply(client, messages.OK, answer)
 
     def lost_leadership(self):
-        """What waits for a commit has an open outcome. Reads wait for the next leader."""
+        """What waits for a commit has an open outcome: told when there is another leader.
+
+        Reads wait for that one, too.
+        """
         for index in sorted(self._writes):  # a dictionary's order is the interpreter's
-            self._reply(self._writes[index][1], messages.LOST)
+            self._hold(self._writes[index][1], None)
         self._writes.clear()
         self._clients.clear()
+
+    def _hold(self, client, command):
+        if len(self._held) < MAX_WAITING:
+            self._held.append((client, command))
+        else:
+            self._reply(client, messages.LOST if command is None else messages.BUSY)
+
+    def settle(self):
+        """Leadership may have moved, or stayed: answer who has waited for that."""
+        leading = self._core.leading
+        if leading and leading.successor or not (leading or self._core.leader):
+            return
+        if self._handover:
+            client, self._handover = self._handover, None
+            if leading:
+                self._reply(client, messages.REFUSED, b"it wasn't elected in time: try again")
+            else:
+                self._reply(client, messages.OK)
+        held, self._held = self._held, []
+        for client, command in held:
+            if command is None:
+                self._reply(client, messages.LOST)
+            elif leading:
+                self._write(client, command)
+            else:
+                self._reply(client, messages.NOT_LEADER)
+
+    def has_held(self):
+        return self._handover is not None or len(self._held) > 0
 
     def _write(self, client, data):
         if client in self._clients:
@@ -109,10 +153,40 @@ class Service:
             return self._reply(client, messages.BUSY)
         try:
             index = self._core.propose(messages.COMMAND, data)
+        except HandingOver:
+            return self._hold(client, data)
         except Refused as e:
-            return self._reply(client, _STATUS[type(e)])
+            return self._refuse(client, e)
+        self._wait_for(index, client)
+
+    def _refuse(self, client, error):
+        status = _STATUS[type(error)]
+        self._reply(client, status, str(error).encode() if status == messages.REFUSED else b"")
+
+    def _wait_for(self, index, client):
+        """Answer when the entry at `index` is applied."""
         self._writes[index] = (self._core.term, client)
         self._clients[client] = index
+
+    def _order(self, client, order):
+        from raft import admin
+
+        if client in self._clients or client == self._handover:
+            return  # a copy of one that waits
+        try:
+            index = admin.execute(self._core, order)
+        except admin.Senseless:
+            return self._reply(client, messages.BAD)
+        except Refused as e:
+            return self._refuse(client, e)
+        if self._core.leading and self._core.leading.successor:
+            self._handover = client
+        elif index <= self._node.applied:
+            self._reply(client, messages.OK)
+        elif index in self._writes:
+            self._reply(client, messages.BUSY)  # somebody else waits for the same
+        else:
+            self._wait_for(index, client)
 
     def _read(self, client, query):
         token = (client, query)

@@ -1,7 +1,12 @@
 """What a node knows of itself. Loaded when somebody asks: a board may do without it."""
 
+import struct
+
 from raft import interpreter
-from raft.progress import STATES
+from raft.members import DEAD, LEARNER, STANDBY
+
+PEER_BYTES = 9
+LEADER_ITSELF = 255
 
 
 def status(node):
@@ -41,11 +46,38 @@ def status(node):
             "dropped": node.dropped + node.service.dropped,
             "errors": node.endpoint.errors + node.service.endpoint.errors,
         },
-        "peers": {
-            str(peer): {
-                "match": progress.match,
-                "state": STATES[progress.state],
-            }
-            for peer, progress in core.peers.items()
+        "out": core.is_out,
+        "members": _roles(core),
+        "silent": {
+            str(peer): core.peers[peer].silent
+            for peer in core.members.voters
+            if peer in core.peers and core.peers[peer].silent >= node.dead_ms
         },
     }
+
+
+def _roles(core):
+    members = core.members
+    roles = {"index": core.members_index, "voters": members.voters}
+    for name, role in (("standby", STANDBY), ("learners", LEARNER), ("dead", DEAD)):
+        roles[name] = [node for node in members.others if members.role(node) == role]
+    return roles
+
+
+def members(core):
+    """The configuration, and how its members are, as the answer to MEMBERS carries them (bytes).
+
+    u32 index of the configuration, u8 9, u16 length of the configuration, the configuration
+    (members.py); from a leader then, for each member in that order, u8 state (of progress.STATES;
+    255: the leader itself), u32 match index, u32 ms since it was heard.
+    """
+    data = core.members.data
+    answer = struct.pack("<IBH", core.members_index, PEER_BYTES, len(data)) + data
+    if core.leading:
+        for node in core.members.ids:
+            peer = core.peers.get(node)
+            if peer:
+                answer += struct.pack("<BII", peer.state, peer.match, peer.silent)
+            else:
+                answer += struct.pack("<BII", LEADER_ITSELF, core.log.durable, 0)
+    return answer

@@ -29,7 +29,7 @@ SLOW_LIFE_S = 1.5  # the same where flash is slow, and with it all that a node d
 SETTLE_S = 30.0
 PATIENCE_S = 120.0
 VALUE_BYTES = 600  # so that a small flash is soon compacted
-SMALL_FLASH = {"flash_kb": 72, "state_kb": 3}
+SMALL_FLASH = {"flash_kb": 88, "state_kb": 3}
 SMALL_FLASH_WRITES = 180  # more than it has room for: some were erased
 
 

@@ -8,13 +8,14 @@ machine = stand_in("machine")
 stand_in("neopixel")
 
 from board import led as leds  # noqa: E402
-from raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE  # noqa: E402
+from raft.core import CANDIDATE, FOLLOWER, LEADER, PRE_CANDIDATE, ROLES  # noqa: E402
 
 PIN = 2
 STATES = (
     leds.NO_NETWORK,
     leds.SAFE_MODE,
     leds.LEARNER,
+    leds.OUT,
     leds.FOLLOWING,
     leds.STANDING,
     leds.LEADING,
@@ -22,8 +23,9 @@ STATES = (
 
 
 class Core:
-    doubt = 0
+    is_out = False
     role = FOLLOWER
+    role_name = ROLES[FOLLOWER]
 
 
 class Node:
@@ -54,7 +56,7 @@ def test_each_state_looks_different_in_one_colour_too() -> None:
     patterns = [seen("plain", state) for state in STATES]
 
     assert len({tuple(pattern) for pattern in patterns}) == len(STATES)
-    assert [flashes(pattern, 0) for pattern in patterns] == [1, 3, 2, 1, 8, 0]
+    assert [flashes(pattern, 0) for pattern in patterns] == [1, 3, 2, 4, 1, 8, 0]
     assert patterns[STATES.index(leds.LEADING)] == [1] * leds.STEPS
 
 
@@ -89,7 +91,9 @@ def test_it_shows_what_the_node_and_its_network_are_up_to() -> None:
         node.core.role = role
         assert glance.state() == state
     node.core.role = FOLLOWER
-    node.core.doubt = 5
+    node.core.role_name = "learner"
     assert glance.state() == leds.LEARNER
+    node.core.is_out = True
+    assert glance.state() == leds.OUT
     wifi.is_up = False
     assert glance.state() == leds.NO_NETWORK

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from host_tools.desktop.flash import BLOCK_BYTES, Flash
-from host_tools.firmware import Store, kv, messages, requests, sessions
+from host_tools.firmware import Store, kv, members, messages, requests, sessions
 from host_tools.replay import ReplayError, replay
 
 SECTORS = 8
 PIECE = 512
+MEMBERS = bytes(4) + members.founders((1, 2, 3)).data  # what a snapshot begins with
 
 
 class Writer:
@@ -35,7 +36,8 @@ class Writer:
     def snapshot(self) -> None:
         """Of all entries there are; it begins a sector, so that those before can go."""
         self.store.end = BLOCK_BYTES
-        data = b"".join(struct.pack("<H", len(c)) + c for c in self.machine.snapshot())
+        chunks = [MEMBERS, *self.machine.snapshot()]
+        data = b"".join(struct.pack("<H", len(c)) + c for c in chunks)
         self.store.begin_snapshot(self.store.last, self.store.last_term)
         for at in range(0, len(data), PIECE):
             self.store.add_to_snapshot(data[at : at + PIECE])

@@ -225,7 +225,7 @@ def test_status_flash_counts_what_a_node_has_written(
     start: Start, cluster: Cluster, interpreter: str
 ) -> None:
     # given a node whose small flash has been filled more than once
-    cluster.path.write_text(replace(cluster, flash_kb=72, state_kb=3).to_toml())
+    cluster.path.write_text(replace(cluster, flash_kb=88, state_kb=3).to_toml())
     start(node_command(cluster, "--interpreter", interpreter))
     with Client(cluster.path, PATIENCE_S) as client:
         writes = 0
@@ -248,11 +248,11 @@ def test_status_flash_counts_what_a_node_has_written(
     assert found["entries_per_erase"] == status["flash"]["entries"] / found["erases"]
     assert 3 <= found["erases"] <= writes
     assert found["bytes_programmed"] > 600 * writes
-    assert (found["sectors"], found["left_out"]) == (18, 0)
+    assert (found["sectors"], found["left_out"]) == (22, 0)
     assert 0 < found["snapshot_index"] <= writes + 2
     assert 600 < found["snapshot_bytes"] < 1000
     assert found["years_left"] is None  # in its first minute
-    assert "/18 " in table.stdout.splitlines()[1]
+    assert "/22 " in table.stdout.splitlines()[1]
 
 
 @each_word_size
