@@ -132,10 +132,11 @@ class Core:
         self.vote = vote
         self.role = FOLLOWER
         self.leader = NOBODY
+        self.successor = NOBODY  # handed leadership over to, if no leader is known since
         self.leading = None  # leader: what it knows as such
         self.commit = log.snapshot.index
         self.doubt = doubt
-        self.is_out = False  # it is no member any more, says one
+        self.is_out = False  # it is no member any more, says its own log or one who is
         self.alarm = None  # (peer, its commit index): it claims what can't be
         self.heartbeat_ms = heartbeat_ms
         self.election_low, self.election_high = election_ms
@@ -431,6 +432,7 @@ class Core:
             self.vote = NOBODY
         if self.leading:
             self._waiting += self.leading.waiting_reads()
+            self.successor = self.leading.successor
             self.leading = None
         if self.role != FOLLOWER:
             self.role = FOLLOWER
@@ -452,6 +454,8 @@ class Core:
         # off, and would lose, must not raise everybody's term when it comes back.
         self._draw_timeout()
         self._lose_leader()
+        if self.node not in self.members.ids and 0 < self.members_index <= self.commit:
+            self.is_out = True  # it has the very entry, and nobody speaks to it any more
         if self._is_trusted() and not self.is_out and not self.log.installed:
             self._stand(PRE_CANDIDATE)
 
@@ -471,14 +475,17 @@ class Core:
 
     def _ask(self):
         self._since_ask = 0
-        pre = self.role == PRE_CANDIDATE
         for peer in self.members.voters:
             if not self._answers.get(peer, False):
-                m = self.new(self.after, PRE_VOTE if pre else VOTE, peer)
-                m.term = self.term + 1 if pre else self.term
-                m.index = self.log.last
-                m.log_term = self.log.last_term
-                m.ctx = int(self._is_sent)
+                self._ask_for_vote(peer)
+
+    def _ask_for_vote(self, peer):
+        pre = self.role == PRE_CANDIDATE
+        m = self.new(self.after, PRE_VOTE if pre else VOTE, peer)
+        m.term = self.term + 1 if pre else self.term
+        m.index = self.log.last
+        m.log_term = self.log.last_term
+        m.ctx = int(self._is_sent)
 
     def _hears_leader(self, asking):
         # The minimal election timeout since a leader was heard: by then nobody whom that
@@ -491,6 +498,8 @@ class Core:
         """The leader wants this node to lead: stand, whomever others hear (dissertation 3.10)."""
         if m.src == self.leader and self._is_trusted():
             self._stand(CANDIDATE, True)
+            if self.role == CANDIDATE and m.src not in self.members.voters:
+                self._ask_for_vote(m.src)  # so that it knows that it leads no more
 
     def _up_to_date(self, m):
         """Whether the log described in `m` holds at least what this one holds (5.4.1)."""
@@ -579,6 +588,7 @@ class Core:
             self._heard = m.src
             self._gave_way = False
         self.is_out = False
+        self.successor = NOBODY
         self._elapsed = self.silence_ms = 0
         return True
 

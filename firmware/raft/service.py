@@ -116,8 +116,9 @@ class Service:
 
     def settle(self):
         """Leadership may have moved, or stayed: answer who has waited for that."""
-        leading = self._core.leading
-        if leading and leading.successor or not (leading or self._core.leader):
+        core = self._core
+        leading = core.leading
+        if leading and leading.successor or not (leading or core.leader or self._is_leaving()):
             return
         if self._handover:
             client, self._handover = self._handover, None
@@ -133,6 +134,10 @@ class Service:
                 self._write(client, command)
             else:
                 self._reply(client, messages.NOT_LEADER)
+
+    def _is_leaving(self):
+        # Nobody will tell a node that has led, and is no member any more, who leads next.
+        return self._core.successor and self._core.node not in self._core.members.ids
 
     def has_held(self):
         return self._handover is not None or len(self._held) > 0
@@ -202,5 +207,6 @@ class Service:
 
     def _reply(self, client, status, result=b""):
         sender, number = client
-        n = self._codec.reply(number, status, self._core.leader, result)
+        leader = self._core.leader or self._core.successor
+        n = self._codec.reply(number, status, leader, result)
         self.endpoint.send(self._codec.frame(n), sender)

@@ -2,6 +2,7 @@
 
 from raft.admin import ADD, PROMOTE, RECOVER, REMOVE, TRANSFER, Senseless, execute
 from raft.core import HEARTBEAT_MS, LEADER, Busy, NotLeader, Refused
+from raft.leading import OTHERS_BEATS
 from raft.members import LEARNER, MAX_MEMBERS, STANDBY, VOTER, founders, record
 from raft.messages import APPEND_REPLY
 from tests.core.group import HIGH_MS, LOW_MS, Group, Member, settled_leader
@@ -164,3 +165,23 @@ def test_two_survivors_of_five_go_on() -> None:
         assert member.core.members.voters == (2, 3)
         assert (1, b"a") in [entry[1:] for entry in member.applied]
         assert member.core.commit == member.log.last
+
+
+def test_a_leader_that_is_removed_leads_that_to_its_end_and_is_out() -> None:
+    group = Group(3)
+    group.elect(1)
+    group.beat(1)
+    leader = group.members[1]
+
+    index = execute(leader.core, bytes((REMOVE, 1)))
+    group.work(1)
+    group.deliver_all()
+
+    assert leader.core.commit >= index
+    assert leader.core.role != LEADER and leader.core.successor == 2
+    assert group.members[2].core.role == LEADER
+    assert group.members[2].core.members.voters == (2, 3)
+    group.run(2 * OTHERS_BEATS * HIGH_MS)
+    assert leader.core.is_out and leader.core.role_name == "out"
+    assert group.members[2].core.role == LEADER  # all the time: nobody was disturbed
+    assert group.members[2].core.term == 2
