@@ -256,6 +256,8 @@ class Leading:
 
     def _end_transfer(self):
         """The successor isn't elected in time. Returns whether this node leads on."""
+        if self.successor in self.peers:
+            self.peers[self.successor].steady = 0  # it has to be steady again, to be preferred
         self.successor = 0
         if self.core.node in self.core.members.voters:
             return True
@@ -282,7 +284,9 @@ class Leading:
         if self.has_lease():
             return self._answer_read(token, core.commit, asking)
         if asking:
-            self._reads = [read for read in self._reads if read[3] != asking]  # an older question
+            if [token, asking] in [[read[0], read[3]] for read in self._reads]:
+                return  # a copy of a question that is being answered
+            self._reads = [read for read in self._reads if read[3] != asking]  # an older one
         self._reads.append([token, 0, 0, asking])
 
     def _answer_read(self, token, index, asking):
