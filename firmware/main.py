@@ -15,7 +15,6 @@ from board.tasks import Tasks
 from raft.events import Events
 from raft.interpreter import collect_early, print_exception, sleep_ms, unload
 from raft.node import Node
-from raft.udp import resolve
 
 RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
 
@@ -56,10 +55,11 @@ async def start(settings, events, lives):
     if glance:
         glance.node = node
     if console:
-        console.clients = others_clients(settings)
         console.node = node
     if wifi:
         node.facts = wifi.facts
+        if node.discovery:
+            wifi.on_address = node.discovery.look
     if wifi and others:
         tasks.start("peers", watch_peers, node, others, wifi, events)
     if "watchdog_ms" in board:
@@ -83,15 +83,6 @@ def make_node(settings, events):
     unload("raft", "recovery")
     unload("raft", "config")
     return node
-
-
-def others_clients(settings):
-    """The addresses of the client ports of all other nodes (dict, by id)."""
-    return {
-        int(peer): resolve(entry["host"], entry["client_port"])
-        for peer, entry in settings["nodes"].items()
-        if int(peer) != settings["id"]
-    }
 
 
 async def run_app(node, settings):

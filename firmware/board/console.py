@@ -21,13 +21,11 @@ class Console:
     """Answers what is typed.
 
     deployed: what was deployed, as raftctl has marked it (str). wifi: None if there is none to
-    join. node: None until there is one; clients: by then, the addresses of the client ports of
-    all others, by their ids.
+    join. node: None until there is one.
     """
 
     def __init__(self, events, deployed, wifi):
         self.node = None
-        self.clients = {}
         self._events = events
         self._deployed = deployed
         self._wifi = wifi
@@ -71,6 +69,6 @@ class Console:
     async def _measure_links(self):
         from board.links import measure  # some KB of heap, for a moment
 
-        await measure(self.node, self.clients, self._events)
+        await measure(self.node, self._events)
         del measure
         unload("board", "links")

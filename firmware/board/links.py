@@ -19,13 +19,13 @@ LOOK_MS = 20
 REPLY_BYTES = 64  # more than there are in an answer
 
 
-async def measure(node, addresses, events):
-    """Probe all nodes of `addresses` (of client ports, by id), and tell a `link` event of each.
+async def measure(node, events):
+    """Probe all other nodes, and tell a `link` event of each.
 
-    Then a `links` event says that this was all. The node goes on meanwhile; without addresses it
-    may be None. Raises OSError.
+    Then a `links` event says that this was all. The node goes on meanwhile; None: there is none
+    yet. Raises OSError.
     """
-    links = {peer: _Link(addresses[peer]) for peer in addresses}
+    links = {peer: _Link(node.client_address(peer)) for peer in (node.others() if node else ())}
     endpoint = Endpoint(None)
     hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
     begun = ticks_ms()
@@ -56,7 +56,7 @@ def _hear(endpoint, codec, links):
 
 
 class _Link:
-    """The probes to one node. waits: how many of them have no answer."""
+    """The probes to one node; without an address, none comes there. waits: for how many answers."""
 
     def __init__(self, address):
         self.waits = 0
@@ -67,7 +67,8 @@ class _Link:
     def probe(self, endpoint, codec, peer, number):
         self.waits += 1
         self._sent.append(ticks_ms())
-        endpoint.send(codec.frame(codec.request(peer, WRITE, number)), self._address)
+        if self._address:
+            endpoint.send(codec.frame(codec.request(peer, WRITE, number)), self._address)
 
     def answered(self, number, now):
         if number < len(self._sent) and self._sent[number] is not None:

@@ -32,14 +32,17 @@ class Wifi:
     """Keeps the board on the network `ssid`. Nobody ever waits for it but who wants to.
 
     is_up: whether the link is there, and was stable. joined: an asyncio.Event, set from the
-    first time on. reason: of the last failure, while the link isn't there. facts: `rssi`, as last
-    seen (dBm).
+    first time on. ip: the board's address, as last seen; on_address: called when that is another
+    one, if it isn't None. reason: of the last failure, while the link isn't there. facts: `rssi`,
+    as last seen (dBm).
     """
 
     def __init__(self, ssid, password, hostname, events):
         self.is_up = False
         self.reason = ""
         self.joined = asyncio.Event()
+        self.ip = ""
+        self.on_address = None
         self.facts = {"rssi": 0}
         self._ssid = ssid
         self._password = password
@@ -69,9 +72,11 @@ class Wifi:
                 self.is_up = True
                 self.reason = ""
                 self.joined.set()
-                self._events("wifi_up", ip=wlan.ifconfig()[0], **self.facts)
+                self._look_at_address()
+                self._events("wifi_up", ip=self.ip, **self.facts)
                 while wlan.isconnected():
                     self._look()
+                    self._look_at_address()
                     await sleep_ms(POLL_MS)
                 self.is_up = False
             status = wlan.status()
@@ -106,6 +111,14 @@ class Wifi:
                 if has_failed or ticks_diff(now, begun) >= ATTEMPT_MS:
                     return False
             await sleep_ms(POLL_MS)
+
+    def _look_at_address(self):
+        ip = self._wlan.ifconfig()[0]
+        if ip != self.ip:
+            self.ip = ip
+            if self.on_address:
+                self._events("address", ip=ip)
+                self.on_address()
 
     def _look(self):
         try:

@@ -17,7 +17,7 @@ import struct
 from raft import messages, requests, sessions
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, NotCommitted, Unknown  # noqa: F401
-from raft.udp import Endpoint, resolve
+from raft.udp import AUTO, Endpoint, resolve
 
 TIMEOUT_MS = 5000
 LISTEN_MS = 5  # between two looks for an answer, while one is awaited
@@ -41,7 +41,8 @@ class Client:
         self.timeout_ms = timeout_ms
         self._node = node
         self._addresses = {
-            int(i): resolve(entry["host"], entry["client_port"]) for i, entry in nodes.items()
+            int(i): None if entry["host"] == AUTO else resolve(entry["host"], entry["client_port"])
+            for i, entry in nodes.items()
         }
         self._one_command = asyncio.Lock()
         self._session = 0  # not opened yet
@@ -144,11 +145,14 @@ class Client:
     def _send(self, endpoint, request, passed_ms):
         # Whoever has just been named, or whom the board's own node follows; 0: nobody.
         leader = request.hint or self._node.core.leader
+        address = None
         if leader in self._addresses:
+            address = self._addresses[leader] or self._node.client_address(leader)
+        if address:
             request.sent(leader, passed_ms)
             codec = self._node.codec  # its buffer is free whenever a task has its turn
             n = codec.request(leader, request.kind, request.number, request.payload)
-            endpoint.send(codec.frame(n), self._addresses[leader])
+            endpoint.send(codec.frame(n), address)
 
     def _hear(self, endpoint, request):
         """Take in what has come; the leader's answer, if it was there."""

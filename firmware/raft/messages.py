@@ -115,6 +115,7 @@ STATUS = 34
 REPLY = 35
 ADMIN = 37
 MEMBERS = 38
+HELLO = 39  # discovery.py
 
 # Kinds of log entries
 NOOP = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from raft import interpreter, messages
+from raft import interpreter, messages, udp
 from raft.compaction import Compaction, sectors_needed
 from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core, Refused
 from raft.events import Events
@@ -14,7 +14,7 @@ from raft.messages import Codec, Message
 from raft.service import Service
 from raft.sessions import Sessions
 from raft.store import Store
-from raft.udp import Endpoint, resolve
+from raft.udp import AUTO, Endpoint, resolve, with_port
 
 STATE_KB = 24  # RAM for the state machine's contents
 REPORT_MS = 2000  # between two `stat` events
@@ -59,6 +59,7 @@ class Node:
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
         self._is_driving = False
+        self._tasks = []
         self._failure = None
         self._stopped = asyncio.Event()
 
@@ -92,19 +93,37 @@ class Node:
         self._faults = 0
         self._doubt = self.core.doubt
         self._now = self._reported = ticks_ms()
-        me = self._peers[self.id]
-        self._addresses = {
-            peer: resolve(entry["host"], entry["port"])
+        self._places = {
+            peer: (entry["host"], entry["port"], entry["client_port"])
             for peer, entry in self._peers.items()
-            if peer != self.id
         }
-        self._places = {peer: (entry["host"], entry["port"]) for peer, entry in self._peers.items()}
         self._members = None  # as last told
         self._is_out = False
         self._peers = None  # some heap
-        self.endpoint = Endpoint(resolve(me["host"], me["port"]), self.codec.buf)
-        self._clients = Endpoint(resolve(me["host"], me["client_port"]))
+        host, port, client_port = self._places[self.id]
+        self.endpoint = Endpoint(_bound_to(host, port), self.codec.buf)
+        self._clients = Endpoint(_bound_to(host, client_port))
         self.service = Service(self, self._clients)
+        self.addresses = {}  # of other nodes, those that were members too; None: not known yet
+        for peer in self.others():
+            self._note_address(peer)
+        self.discovery = None
+        if self._is_anybody_auto():
+            self._discover()
+
+    def others(self):
+        """The ids of all other nodes."""
+        return sorted([node for node in self._places if node != self.id])
+
+    def client_address(self, node):
+        """Where that node, which may be this one, listens to clients; None if it isn't known."""
+        if node not in self._places:
+            return None
+        host, _, client_port = self._places[node]
+        if node == self.id:
+            return resolve(udp.OWN if host == AUTO else host, client_port)
+        address = self.addresses[node]
+        return with_port(address, client_port) if address else None
 
     async def serve(self):
         """Take part until `stop` is called; raises what a task has failed with.
@@ -112,18 +131,15 @@ class Node:
         After a failure nothing in RAM is to be trusted: make a new Node from the flash.
         """
         self._tell_recovery()
-        tasks = [
-            asyncio.create_task(self._supervise(name, task))
-            for name, task in (
-                ("peers", self._serve_peers),
-                ("clients", self._serve_clients),
-                ("tick", self._tick),
-            )
-        ]
+        self._start("peers", self._serve_peers)
+        self._start("clients", self._serve_clients)
+        self._start("tick", self._tick)
+        if self.discovery:
+            self._start("hello", self.discovery.run)
         try:
             await self._stopped.wait()
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
             self.endpoint.close()
             self._clients.close()
@@ -152,6 +168,9 @@ class Node:
         self.stop()
 
     # The tasks
+
+    def _start(self, name, task):
+        self._tasks.append(asyncio.create_task(self._supervise(name, task)))
 
     async def _supervise(self, name, task):
         try:
@@ -280,7 +299,7 @@ class Node:
 
     def _send(self, letters):
         for m in letters:
-            address = self._addresses.get(m.dst)
+            address = self.addresses.get(m.dst)
             if address:  # else a lost datagram
                 n = self.codec.encode(m)
                 self.endpoint.send(self.codec.frame(n), address)
@@ -311,15 +330,41 @@ class Node:
         """The configuration is another one: note where its members are."""
         core = self.core
         members = self._members = core.members
+        is_new = False
         for peer in members.ids:
-            host, port, _ = members.place(peer)
-            if peer != self.id and host and self._places.get(peer) != (host, port):
-                self._places[peer] = host, port
-                self._addresses[peer] = resolve(host, port)  # at once, of an IP address
+            place = members.place(peer)
+            if peer != self.id and place[0] and self._places.get(peer) != place:
+                self._places[peer] = place
+                self._note_address(peer)  # at once, of an IP address
+                is_new = True
+        for peer in self.others():
+            if members.ids and peer not in members.ids:
+                del self._places[peer]  # but there it may be told that it is out
+        if is_new and self._is_anybody_auto():
+            if self.discovery:
+                self.discovery.meet()
+            else:
+                self._discover()
+                self._start("hello", self.discovery.run)
         self.events(
             "members", index=core.members_index, voters=_listed(members.voters),
             others=_listed(members.others),
         )  # fmt: skip
+
+    def _note_address(self, peer):
+        host, port, _ = self._places[peer]
+        if host == AUTO:
+            self.addresses.setdefault(peer, None)  # it may have been found before it was added
+        else:
+            self.addresses[peer] = resolve(host, port)
+
+    def _is_anybody_auto(self):
+        return any([place[0] == AUTO for place in self._places.values()])
+
+    def _discover(self):
+        from raft.discovery import Discovery  # some KB of heap, where it is needed
+
+        self.discovery = Discovery(self, self._clients, self._places, self.addresses)
 
     # Events
 
@@ -377,3 +422,8 @@ class Node:
 
 def _listed(nodes):
     return ",".join([str(node) for node in nodes])
+
+
+def _bound_to(host, port):
+    """What an endpoint of this node is told."""
+    return port if host == AUTO else resolve(host, port)

@@ -43,6 +43,8 @@ class Service:
             data, sender = datagram
             if not isinstance(sender, tuple):
                 sender = bytes(sender)  # the unix port's raw address, made hashable
+            if self._node.discovery and self._node.discovery.hear(data, sender):
+                continue
             request = self._codec.decode_request(data)
             if request is None:
                 self.dropped += 1

@@ -3,9 +3,17 @@
 import errno
 import gc
 import socket
+import struct
 
 from raft import interpreter
 from raft.messages import frame_bytes
+
+AUTO = "auto"  # a host that is to be found (discovery.py)
+
+# Another network may have others (host_tools/desktop/loopback.py).
+ANY = "0.0.0.0"  # where a node listens that has to be found: at all addresses of its board
+OWN = "127.0.0.1"  # where that reaches itself
+BROADCAST = ("255.255.255.255",)
 
 
 def resolve(host, port):
@@ -17,8 +25,22 @@ def resolve(host, port):
     return socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)[0][-1]
 
 
+def with_port(address, port):
+    """The same host's address with another port."""
+    if isinstance(address, tuple):
+        return address[0], port
+    return bytes(address[:2]) + struct.pack(">H", port) + bytes(address[4:])  # a struct sockaddr_in
+
+
+def host_of(address):
+    """The host of an address (str), for people."""
+    return address[0] if isinstance(address, tuple) else "%d.%d.%d.%d" % tuple(address[4:8])
+
+
 class Endpoint:
-    """A non-blocking UDP socket bound to `address` (from `resolve`; None: to any free port).
+    """A non-blocking UDP socket bound to `address`, from which broadcasts may be sent.
+
+    address: from `resolve`; an int is a port at ANY address; None: any free port.
 
     buf: a bytearray for `receive`; others may use it while `is_empty()`. received, sent:
     datagrams. errors: failed calls. reopened: how often the socket was opened anew.
@@ -38,9 +60,13 @@ class Endpoint:
     def _open(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        address = self._address
+        if isinstance(address, int):
+            address = resolve(ANY, address)
         # Without an address it gets a port when it first sends, on lwIP too (udp_sendto binds it).
-        if self._address is not None:
-            self.socket.bind(self._address)
+        if address is not None:
+            self.socket.bind(address)
 
     def serve(self, handle):
         """Await it: calls `handle()` whenever a datagram waits. `handle` takes all there are."""

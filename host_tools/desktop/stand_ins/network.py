@@ -6,11 +6,17 @@ left it does, too, and ends an attempt that was begun meanwhile. What `status` s
 ports/esp32/network_wlan.c: the reason of a failure stays until an address is there, and some
 reasons hide that another attempt is under way. A soft reset of a board (tests/boards) leaves the
 reason, RAFT_DESK_WIFI in the environment.
+
+The address that it gives is what stands in the file `wifi.address`, or RAFT_DESK_ADDRESS in the
+environment; it may change at any time.
 """
 
+import json
 import os
+import socket
 import time
 
+from host_tools.desktop import loopback
 from host_tools.desktop.system import mac
 
 STA_IF = 0
@@ -24,9 +30,11 @@ _AUTH_FAIL, _CONNECTION_FAIL = 202, 205
 _HIDING = (STAT_NO_AP_FOUND, 210, 211, 212, _AUTH_FAIL)
 
 OFF_FILE = "wifi.off"
+ADDRESS_FILE = "wifi.address"
 JOIN_S = 0.1
 LEAVE_S = 0.1
 RSSI = -55  # dBm
+EMPTIES = 5  # something else may come between any two, though hardly between all
 
 _hostname = "desk"
 
@@ -51,6 +59,7 @@ class WLAN:
     _left = 0.0  # when one was left
     _has_joined = False
     _reason = int(os.getenv("RAFT_DESK_WIFI") or 0)
+    _address = ""  # none was given yet
     _settings = {"pm": PM_PERFORMANCE, "reconnects": -1, "mac": mac()}
 
     def __init__(self, interface=STA_IF):
@@ -112,10 +121,13 @@ class WLAN:
 
     def ifconfig(self):
         """(address, netmask, gateway, DNS server)"""
-        return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+        self._look()
+        return (self._address or "0.0.0.0", "255.0.0.0", "127.0.0.1", "127.0.0.1")
 
     def _look(self):
         """See what has become of the link meanwhile."""
+        if self._has_joined:
+            self._take_address()
         if not self._asked or time.time() - self._asked < JOIN_S:
             return
         has_just_left = self._asked - self._left < LEAVE_S
@@ -124,6 +136,18 @@ class WLAN:
         WLAN._reason = reason
         if reason:
             WLAN._asked = time.time() if self._settings["reconnects"] else 0.0
+        else:
+            self._take_address()
+
+    def _take_address(self):
+        address = _given_address()
+        before = self._address
+        if address == before:
+            return
+        WLAN._address = address
+        loopback.take(address)
+        if before:
+            _move_sockets(before)
 
 
 def _reason_to_fail():
@@ -132,3 +156,25 @@ def _reason_to_fail():
             return int(f.read() or STAT_NO_AP_FOUND)
     except OSError:
         return 0
+
+
+def _given_address():
+    try:
+        with open(ADDRESS_FILE) as f:
+            return f.read()
+    except OSError:
+        return os.getenv("RAFT_DESK_ADDRESS") or loopback.ADDRESSES[0]
+
+
+def _move_sockets(before):
+    """As a board's do, which are bound to all its addresses, those of its node go along."""
+    with open("config.json") as f:
+        config = json.load(f)
+    entry = config["nodes"][str(config["id"])]
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for port in (entry["port"], entry["client_port"]):
+        # At an empty datagram it opens a socket anew (firmware/raft/udp.py); not at one behind
+        # another datagram, which `readinto` takes for the end of that.
+        for _ in range(EMPTIES):
+            sender.sendto(b"", socket.getaddrinfo(before, port)[0][-1])
+    sender.close()
