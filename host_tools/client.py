@@ -80,6 +80,8 @@ class Client:
         self._usual_s = 0.0  # how long an answer takes, smoothed
         self._session = 0  # not opened yet
         self._number = 0  # of the session's last command
+        self._life_s = 0  # of the session, unused
+        self._used = 0.0  # when it last was
 
     def __enter__(self) -> "Client":
         return self
@@ -109,6 +111,29 @@ class Client:
         Whether it was stored.
         """
         return self._command(requests.cas(_bytes(key), expected, _value(new))) == b"\1"
+
+    def add(self, key: str | bytes, delta: int = 1) -> int:
+        """Add `delta` to the number at `key` (decimal text; 0 if there is none); the sum.
+
+        Raises ValueError if the value is no number, or the sum is beyond 64 bits.
+        """
+        sum_: int = requests.add_result(self._command(requests.add(_bytes(key), delta)))
+        return sum_
+
+    def lock(self, key: str | bytes, owner: str | bytes, ttl_s: int) -> tuple[int, int]:
+        """Take the lock `key` for `ttl_s` seconds of the cluster's time, or keep it for longer.
+
+        (fencing number, ttl_s), or (0, seconds until it is free) if another owner has it.
+        `owner` (at most 32 bytes) should be no one else's, not even one's own before a restart.
+        Raises ValueError if the value at `key` is no lock.
+        """
+        result = self._command(requests.lock(_bytes(key), _bytes(owner), ttl_s))
+        number, seconds = requests.lock_result(result)
+        return number, seconds
+
+    def unlock(self, key: str | bytes, owner: str | bytes) -> bool:
+        """Give the lock `key` back; whether it was the owner's."""
+        return self._command(requests.unlock(_bytes(key), _bytes(owner))) == b"\1"
 
     def keys(self, prefix: str | bytes = "") -> list[Any]:
         """All keys that begin with `prefix`, in order; of the same type as `prefix`.
@@ -152,7 +177,9 @@ class Client:
     def _command(self, payload: bytes) -> bytes:
         deadline = time.monotonic() + self.timeout
         while True:
-            if not self._session:
+            began = time.monotonic()
+            # Half its life: the cluster's time may run faster.
+            if not self._session or began - self._used >= self._life_s / 2:
                 self._open_session(deadline)
             self._number += 1  # never used again: a copy may still be on its way
             data = sessions.command(self._session, self._number, payload)
@@ -161,6 +188,7 @@ class Client:
             if result is None:
                 raise self._failure(request)
             if result[0] == sessions.DONE:
+                self._used = began
                 return result[1:]
             # The session has made room for others. A command sent but once has had no effect
             # and is given another session; an earlier copy may have come before that.
@@ -169,11 +197,12 @@ class Client:
                 raise Unknown(f"the client's session expired meanwhile; {OPEN_OUTCOME}")
 
     def _open_session(self, deadline: float) -> None:
+        self._used = time.monotonic()
         request = _Request(messages.WRITE, sessions.OPEN)
         result = self._ask(request, deadline)
         if result is None:
             raise NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
-        self._session = struct.unpack_from("<I", result, 1)[0]
+        self._session, self._life_s = struct.unpack_from("<II", result, 1)
         self._number = 0
 
     def _read(self, query: bytes) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 import tomlkit
 
 from host_tools import settings
-from host_tools.firmware import FIRMWARE, kv, sectors_needed, sessions
+from host_tools.firmware import FIRMWARE, Machines, kv, sectors_needed, sessions
 from host_tools.settings import FileError, Table
 
 DEFAULT_FILE = "cluster.toml"
@@ -206,7 +206,7 @@ def add_hosts(path: Path, hosts: Mapping[int, str]) -> None:
 
 def flash_kb_needed(state_kb: int) -> int:
     """The smallest flash log (KB) for a state machine of that size (firmware/raft/node.py)."""
-    machine = sessions.Sessions(kv.KeyValue(state_kb * 1024))
+    machine = sessions.Sessions(Machines(kv.KeyValue(state_kb * 1024)))
     return int(sectors_needed(machine.max_bytes)) * BLOCK_KB
 
 

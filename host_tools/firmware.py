@@ -13,6 +13,7 @@ from raft import discovery, kv, members, messages, requests, sessions  # noqa: E
 from raft.compaction import Compaction, sectors_needed  # noqa: E402
 from raft.core import ROLES  # noqa: E402
 from raft.log import Log  # noqa: E402
+from raft.machines import Machines  # noqa: E402
 from raft.store import Store  # noqa: E402
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ROLES",
     "Compaction",
     "Log",
+    "Machines",
     "Store",
     "discovery",
     "kv",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_tools.desktop.flash import Flash
-from host_tools.firmware import Compaction, Log, Store, kv, messages, sessions
+from host_tools.firmware import Compaction, Log, Machines, Store, kv, messages, sessions
 
 
 class ReplayError(Exception):
@@ -30,20 +30,20 @@ class Replay:
     after: dict[bytes, bytes]
 
 
-class _Recorder(kv.KeyValue):
-    """A key-value store that counts which command it has applied how often."""
+class _Recorder(Machines):
+    """A key-value store, and which command it has applied how often."""
 
     def __init__(self) -> None:
-        super().__init__(0)  # the limit is a leader's concern
+        super().__init__(kv.KeyValue(0))  # the limit is a leader's concern
         self.applied: Counter[bytes] = Counter()
 
-    def apply(self, payload: memoryview) -> bytes:
+    def apply(self, payload: memoryview, now: int) -> bytes:
         self.applied[bytes(payload)] += 1
-        result: bytes = super().apply(payload)
+        result: bytes = super().apply(payload, now)
         return result
 
     def contents(self) -> dict[bytes, bytes]:
-        return dict(self._values)
+        return dict(self.default._values)
 
 
 def replay(flash: Path, node: int, commit: int) -> Replay:

@@ -14,7 +14,8 @@ SECTORS = 64  # a partition of 256 KB
 
 def put(session: int, number: int) -> bytes:
     """A put of 64 bytes, key and value, as the log carries it."""
-    return sessions.command(session, number, requests.put(b"key-%04d" % (number % KEYS), b"v" * 56))
+    change = requests.put(b"key-%04d" % (number % KEYS), b"v" * 56)
+    return sessions.entry(0, sessions.command(session, number, change))
 
 
 class Chip:
@@ -101,7 +102,7 @@ class Solo:
         node.core.tick(1000)
         node._drive()
         assert node.core.role == LEADER
-        node.core.propose(COMMAND, sessions.OPEN)
+        node.core.propose(COMMAND, sessions.entry(0, sessions.OPEN))
         node._drive()
         self.session = node.core.log.last
         self.commands = self.bytes = 0

@@ -47,6 +47,8 @@ class Client:
         self._one_command = asyncio.Lock()
         self._session = 0  # not opened yet
         self._number = 0  # of the session's last command
+        self._life_s = 0  # of the session, unused
+        self._used = 0  # when it last was, in ticks
 
     def local(self, key):
         """The value (bytes) of `key` as far as this board has heard, or None.
@@ -76,13 +78,34 @@ class Client:
         """Store `new` if the value of `key` is `expected` (None: there is none); whether it was."""
         return await self._command(requests.cas(key, expected, new)) == b"\1"
 
+    async def add(self, key, delta=1):
+        """Add `delta` to the number at `key`, 0 if there is none; the sum.
+
+        The value is decimal text. Raises ValueError if it is none, or the sum beyond 64 bits.
+        """
+        return requests.add_result(await self._command(requests.add(key, delta)))
+
+    async def lock(self, key, owner, ttl_s):
+        """Take the lock `key` for `ttl_s` seconds of the cluster's time, or keep it for longer.
+
+        (fencing number, ttl_s), or (0, seconds until it is free) if another owner has it.
+        owner: at most 32 bytes, no one else's, not even one's own before a restart. Raises
+        ValueError if the value is no lock (counters.py).
+        """
+        return requests.lock_result(await self._command(requests.lock(key, owner, ttl_s)))
+
+    async def unlock(self, key, owner):
+        """Give the lock `key` back; whether it was the owner's."""
+        return await self._command(requests.unlock(key, owner)) == b"\1"
+
     # Commands
 
     async def _command(self, payload):
         async with self._one_command:
             began = ticks_ms()
             while True:
-                if not self._session:
+                # Half its life: the cluster's time may run faster.
+                if not self._session or ticks_diff(began, self._used) >= self._life_s * 500:
                     await self._open_session(began)
                 self._number += 1  # never used again: a copy may still be on its way
                 command = sessions.command(self._session, self._number, payload)
@@ -91,6 +114,7 @@ class Client:
                 if result is None:
                     raise self._failure(request)
                 if result[0] == sessions.DONE:
+                    self._used = began
                     return result[1:]
                 # So many have opened theirs that this one is forgotten. A command sent but once
                 # has had no effect and gets another session; an earlier copy may have had one.
@@ -103,7 +127,8 @@ class Client:
         result = await self._ask(request, began)
         if result is None:
             raise NotCommitted("%s; nothing was changed, try again" % self._reason(request))
-        self._session = struct.unpack_from("<I", result, 1)[0]
+        self._session, self._life_s = struct.unpack_from("<II", result, 1)
+        self._used = began
         self._number = 0
 
     def _failure(self, request):

@@ -4,6 +4,7 @@ import json
 
 from raft.core import ELECTION_MS, HEARTBEAT_MS
 from raft.members import LEARNER, VOTER, Members, record
+from raft.sessions import SESSION_S
 
 FILE = "config.json"
 
@@ -42,6 +43,8 @@ def checked(config):
         raise ConfigError(
             "config.json: election_ms must be [low, high], low more than twice heartbeat_ms"
         )
+    if config.get("session_s", SESSION_S) < 1:
+        raise ConfigError("config.json: session_s must be at least 1")
     return config["id"], config["cluster"], peers
 
 

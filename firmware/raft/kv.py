@@ -1,6 +1,6 @@
 """The default state machine: a key-value store.
 
-Commands (the part behind a session's header), little endian; keys have 1 to 64 bytes, values
+Commands (the machine's part of them, machines.py), little endian; keys have 1 to 64 bytes, values
 up to 1,024:
 
     PUT     u8 1, u8 key length, key, value
@@ -9,9 +9,13 @@ up to 1,024:
             expectation: u8 0: no such key
                          u8 1, u8 length, value: this value, of at most 32 bytes
                          u8 2, 32 bytes: the value with this SHA-256
+    ADD     u8 4, u8 key length, key, i64 what is added to the number there
+    LOCK    u8 5, u8 key length, key, u8 owner length, owner, u16 for how many seconds
+    UNLOCK  u8 6, u8 key length, key, u8 owner length, owner
 
-Results: PUT nothing; DELETE and CAS u8 1 if they changed something, else u8 0. An unknown or
-broken command changes nothing and results in u8 255.
+Results: PUT nothing; DELETE, CAS and UNLOCK u8 1 if they changed something, else u8 0; ADD i64 the
+sum; LOCK u32 fencing number or 0, u32 seconds until it is free (counters.py). An unknown or broken
+command, or one that the value at its key isn't made for, changes nothing and results in u8 255.
 
 A snapshot's chunk is one key: u8 key length, key, value.
 
@@ -24,26 +28,32 @@ Queries, and their answers:
 
 from hashlib import sha256
 
+from raft.machines import BROKEN
+
 PUT = 1
 DELETE = 2
 CAS = 3
+ADD = 4
+LOCK = 5
+UNLOCK = 6
 GET = 1
 KEYS = 2
 
 MAX_KEY = 64  # bytes
 MAX_VALUE = 1024  # bytes
+MAX_OWNER = 32  # bytes
 INLINE = 32  # longest expected value that is sent whole; as long as a SHA-256
 ABSENT = 0
 VALUE = 1
 DIGEST = 2
 
 KEY_RAM_BYTES = 64  # what a key costs in RAM beside its bytes and its value's
+NUMBERS_BYTES = 24  # most that a number takes more in the store than in its command
 MAX_ANSWER = 1024  # bytes of keys in one answer to KEYS
 
 _NOTHING = b""
 _NO = b"\0"
 _YES = b"\1"
-_BROKEN = b"\xff"
 
 
 class KeyValue:
@@ -64,15 +74,20 @@ class KeyValue:
 
     def room_for(self, payload):
         """Whether there is room to apply `payload`: bytes or memoryview."""
-        return payload[0] == DELETE or self.used + KEY_RAM_BYTES + len(payload) <= self.max_bytes
+        if payload[0] in (DELETE, UNLOCK):
+            return True
+        needed = KEY_RAM_BYTES + len(payload) + (NUMBERS_BYTES if payload[0] > CAS else 0)
+        return self.used + needed <= self.max_bytes
 
-    def apply(self, payload):
-        """Apply one command; returns its result."""
+    def apply(self, payload, now):
+        """Apply one command at `now` (s); returns its result."""
         parsed = _parse(payload)
         if parsed is None:
-            return _BROKEN
+            return BROKEN
         kind, key, expectation, value = parsed
         old = self._values.get(key)
+        if kind > CAS:
+            return self._calculate(kind, key, old, value, now)
         if kind == PUT:
             self._store(key, old, value)
             return _NOTHING
@@ -86,6 +101,20 @@ class KeyValue:
             return _NO
         self._store(key, old, value)
         return _YES
+
+    def _calculate(self, kind, key, old, operand, now):
+        # Here: who has no counters and locks does without its heap.
+        from raft.counters import add, lock, unlock
+
+        if kind == ADD:
+            new, result = add(old, operand)
+        elif kind == LOCK:
+            new, result = lock(old, operand, now)
+        else:
+            new, result = unlock(old, operand)
+        if new is not None:
+            self._store(key, old, new)
+        return result
 
     def _store(self, key, old, value):
         self.used += len(value)
@@ -158,10 +187,20 @@ def _parse(payload):
     elif kind == DELETE:
         return (kind, key, None, _NOTHING) if n == end else None
     elif kind != PUT:
-        return None
+        if not _is_operand(kind, payload, end, n):
+            return None
     if n - end > MAX_VALUE:
         return None
     return kind, key, expectation, bytes(payload[end:])
+
+
+def _is_operand(kind, payload, at, n):
+    """Whether an ADD, LOCK or UNLOCK goes on well-formed from `at` on."""
+    if kind == ADD:
+        return n == at + 8
+    if kind not in (LOCK, UNLOCK) or at == n or not 1 <= payload[at] <= MAX_OWNER:
+        return False
+    return n == at + 1 + payload[at] + (2 if kind == LOCK else 0)
 
 
 def _expectation_bytes(payload, at, n):

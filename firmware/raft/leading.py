@@ -25,7 +25,7 @@ from raft.messages import (
 )
 from raft.progress import REPLICATE, Progress
 from raft.progress import SNAPSHOT as SENDING_SNAPSHOT
-from raft.sessions import has_session, same_command
+from raft.sessions import has_session, restamped, same_command
 from raft.store import RESERVE, Compacted
 
 # Members without a vote get what is committed, a few at a time, so that thirty of them are no
@@ -61,7 +61,8 @@ class Leading:
     peers: node id -> Progress, of all other members. round: the number of the latest round of
     messages. own_term_from: index of its term's first entry. successor: whom leadership is
     being handed over to, or 0. others_wait: whether any member without a vote lacks something.
-    uncommitted: bytes of data proposed and not committed.
+    uncommitted: bytes of data proposed and not committed. stamp: cluster time in s, by which
+    commands are stamped.
     """
 
     def __init__(self, core, known_commit):
@@ -74,6 +75,7 @@ class Leading:
         self.uncommitted = 0
         self._voters = self._others = ()  # of the peers: `peers` has the interpreter's order
         self._turn = 0  # of the others: who was sent to last
+        self.stamp = self._stamp_ms = 0  # the latter: beyond it
         self._clock = 0  # ms since it leads; wraps
         self._since_send = 0  # ms since the last heartbeat
         self._since_check = 0  # ms since the last check of the quorum
@@ -105,6 +107,21 @@ class Leading:
         self._since_send += elapsed_ms
         self._since_check += elapsed_ms
         self._transfer_ms -= elapsed_ms
+        self._stamp_ms += elapsed_ms
+        if self._stamp_ms >= 1000:
+            self.stamp += self._stamp_ms // 1000
+            self._stamp_ms %= 1000
+
+    def set_time(self, now):
+        """The cluster's time is `now` at least: all before an entry of its own is applied.
+
+        It goes on from there with the leader's own clock. So what ends by it (a session, a lock)
+        may last longer, for time stands still from the last command under one leader to here;
+        but ends no earlier than leaders' clocks are fast.
+        """
+        if now > self.stamp:
+            self.stamp = now
+            self._stamp_ms = 0
 
     def tick(self):
         core = self.core
@@ -417,7 +434,7 @@ class Leading:
             if kind != COMMAND or not has_session(data) or self._is_waiting(data):
                 continue
             try:
-                self.propose(COMMAND, data)
+                self.propose(COMMAND, restamped(data, self.stamp))
             except Refused:
                 return  # its client will ask again
 

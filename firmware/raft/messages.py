@@ -62,8 +62,8 @@ answer when it is accepted. APPEND and RESCUE are followed by entries up to the 
 
 Between clients and nodes (`request` is the client's own number, given back in the reply):
 
-    WRITE    u32 request, command (`sessions.py`)
-    READ     u32 request, query (`kv.py`)
+    WRITE    u32 request, command (`sessions.py`; the log has the leader's stamp in front of it)
+    READ     u32 request, query (`machines.py`, `kv.py`)
     STATUS   u32 request
     ADMIN    u32 request, order (`admin.py`)
     MEMBERS  u32 request (the answer: `status.py`)

@@ -10,9 +10,10 @@ from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.kv import KeyValue
 from raft.leading import OTHERS_PACE_MS
 from raft.log import Log
+from raft.machines import Machines
 from raft.messages import Codec, Message
 from raft.service import Service
-from raft.sessions import Sessions
+from raft.sessions import SESSION_S, Sessions
 from raft.store import Store
 from raft.udp import AUTO, Endpoint, resolve, with_port
 
@@ -41,7 +42,8 @@ class Node:
 
         self.id, self.cluster, self._peers = checked(config)
         self.events = events or Events(self.id)
-        self.machine = Sessions(machine or KeyValue(config.get("state_kb", STATE_KB) * 1024))
+        kv = machine or KeyValue(config.get("state_kb", STATE_KB) * 1024)
+        self.machine = Sessions(Machines(kv))
         self.applied = 0
         self.dropped = 0  # datagrams that were no messages
         self.appended = 0  # entries made durable since start
@@ -56,6 +58,7 @@ class Node:
         self._removes_dead = dead.get("remove", False)
         self._least_voters = dead.get("least", LEAST_VOTERS)
         self._report_ms = config.get("report_ms", REPORT_MS)
+        self._session_s = config.get("session_s", SESSION_S)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
         self._is_driving = False
@@ -103,7 +106,7 @@ class Node:
         host, port, client_port = self._places[self.id]
         self.endpoint = Endpoint(_bound_to(host, port), self.codec.buf)
         self._clients = Endpoint(_bound_to(host, client_port))
-        self.service = Service(self, self._clients)
+        self.service = Service(self, self._clients, self._session_s)
         self.addresses = {}  # of other nodes, those that were members too; None: not known yet
         for peer in self.others():
             self._note_address(peer)

@@ -3,10 +3,32 @@
 kv.py tells the bytes.
 """
 
+import struct
 from hashlib import sha256
 
 from raft import messages
-from raft.kv import ABSENT, CAS, DELETE, DIGEST, GET, INLINE, KEYS, MAX_KEY, MAX_VALUE, PUT, VALUE
+from raft.kv import (
+    ABSENT,
+    ADD,
+    CAS,
+    DELETE,
+    DIGEST,
+    GET,
+    INLINE,
+    KEYS,
+    LOCK,
+    MAX_KEY,
+    MAX_OWNER,
+    MAX_VALUE,
+    PUT,
+    UNLOCK,
+    VALUE,
+)
+from raft.machines import BROKEN
+
+NO_NAME = 0  # length of the name of the machine that is asked (machines.py)
+MAX_COUNT = (1 << 63) - 1
+MAX_TTL_S = 0xFFFF
 
 # What a leader complains of -> what that means; and of these, where to ask again is in vain.
 PROBLEMS = {
@@ -62,11 +84,11 @@ class Attempts:
 
 def put(key, value):
     """The command that stores `value` under `key` (bytes). Raises ValueError if too long."""
-    return bytes((PUT, len(_checked(key)))) + key + _checked_value(value)
+    return _command(PUT, key) + _checked_value(value)
 
 
 def delete(key):
-    return bytes((DELETE, len(_checked(key)))) + key
+    return _command(DELETE, key)
 
 
 def cas(key, expected, new):
@@ -77,15 +99,48 @@ def cas(key, expected, new):
         expectation = bytes((VALUE, len(expected))) + expected
     else:
         expectation = bytes((DIGEST,)) + sha256(expected).digest()
-    return bytes((CAS, len(_checked(key)))) + key + expectation + _checked_value(new)
+    return _command(CAS, key) + expectation + _checked_value(new)
+
+
+def add(key, delta):
+    """Add `delta` (int) to the number at `key`; no such key counts as 0."""
+    if not -MAX_COUNT <= delta <= MAX_COUNT:
+        raise ValueError("a counter has 64 bits: %d is too much to add" % delta)
+    return _command(ADD, key) + struct.pack("<q", delta)
+
+
+def lock(key, owner, ttl_s):
+    """Take the lock `key` for `ttl_s` seconds, or keep it as its `owner` (bytes)."""
+    if not 1 <= ttl_s <= MAX_TTL_S:
+        raise ValueError("a lock is held for 1 to %d s, not %d" % (MAX_TTL_S, ttl_s))
+    return _command(LOCK, key) + _owner(owner) + struct.pack("<H", ttl_s)
+
+
+def unlock(key, owner):
+    """Give the lock `key` back."""
+    return _command(UNLOCK, key) + _owner(owner)
 
 
 def get_query(key):
-    return bytes((GET,)) + _checked(key)
+    return bytes((NO_NAME, GET)) + _checked(key)
 
 
 def keys_query(prefix, after=b""):
-    return bytes((KEYS, len(prefix))) + prefix + after
+    return bytes((NO_NAME, KEYS, len(prefix))) + prefix + after
+
+
+def add_result(result):
+    """The sum (int). Raises ValueError."""
+    if result == BROKEN:
+        raise ValueError("the value there is no number, or the sum is beyond 64 bits")
+    return struct.unpack("<q", result)[0]
+
+
+def lock_result(result):
+    """(fencing number or 0: another one has it, seconds until it is free). Raises ValueError."""
+    if result == BROKEN:
+        raise ValueError("the value there is no lock")
+    return struct.unpack("<II", result)
 
 
 def get_answer(answer):
@@ -102,6 +157,16 @@ def keys_answer(answer):
         keys.append(bytes(answer[at + 1 : end]))
         at = end
     return keys, answer[0] != 0
+
+
+def _command(kind, key):
+    return bytes((NO_NAME, kind, len(_checked(key)))) + key
+
+
+def _owner(owner):
+    if not 1 <= len(owner) <= MAX_OWNER:
+        raise ValueError("an owner has 1 to %d bytes, this one %d" % (MAX_OWNER, len(owner)))
+    return bytes((len(owner),)) + owner
 
 
 def _checked(key):

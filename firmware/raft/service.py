@@ -4,6 +4,7 @@ import json
 
 from raft import messages
 from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
+from raft.sessions import SESSION_S, entry
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
@@ -19,9 +20,10 @@ _STATUS = {
 class Service:
     """Serves the clients of `node`, and answers through its codec and `endpoint`."""
 
-    def __init__(self, node, endpoint):
+    def __init__(self, node, endpoint, session_s=SESSION_S):
         self._node = node
         self._core = node.core
+        self._session_s = session_s
         self._machine = node.machine
         self._codec = node.codec
         self.endpoint = endpoint
@@ -72,7 +74,10 @@ class Service:
         self._reply(client, messages.OK, answer)
 
     def applied(self, index, term, result):
-        """The command at `index` is applied: answer whoever waits for it."""
+        """The entry at `index` is applied: answer whoever waits for it."""
+        core = self._core
+        if core.leading and core.term == term:
+            core.leading.set_time(self._machine.time)
         waiting = self._writes.pop(index, None)
         if waiting is None:
             return
@@ -159,7 +164,8 @@ class Service:
         if len(self._writes) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
         try:
-            index = self._core.propose(messages.COMMAND, data)
+            stamped = entry(self._core.leading.stamp, data, self._session_s)
+            index = self._core.propose(messages.COMMAND, stamped)
         except HandingOver:
             return self._hold(client, data)
         except Refused as e:

@@ -17,6 +17,7 @@ CLIENT = 2  # a client's
 
 RETRY_US = (100_000, 400_000)  # until a request is sent again
 PAUSE_US = (0, 60_000)  # between an answer and the next request
+SLEEP_US = (500_000, 4_000_000)  # now and then: sessions may expire
 REFUSED_US = (1000, 30_000)  # between a refusal and the next attempt
 KEYS = (b"a", b"b", b"c")
 
@@ -115,7 +116,7 @@ class Client:
             self._take(result)
             self.done += 1
             self.is_idle = True
-            self._wait(PAUSE_US)
+            self._wait(SLEEP_US if self.dice.one_in(50) else PAUSE_US)
         elif status == messages.NOT_LEADER:
             self._node = leader or self.dice.pick(self.world.plan.voters)
             self._wait(REFUSED_US)
@@ -130,8 +131,9 @@ class Client:
             watch.client_read(self._key, value, self._told)
             self._seen[self._key] = value
         elif self._what == _OPEN:
-            self._session = struct.unpack("<I", result[1:])[0]
+            self._session = struct.unpack_from("<I", result, 1)[0]
             watch.client_opened(self._session)
         else:
-            assert result[0] == sessions.DONE, "the session has expired"
             watch.client_wrote(self._payload[: sessions.HEADER_BYTES], result)
+            if result[0] == sessions.EXPIRED:
+                self._session = 0

@@ -9,6 +9,7 @@ from raft.compaction import Compaction
 from raft.core import LEADER
 from raft.kv import KeyValue
 from raft.log import Log
+from raft.machines import Machines
 from raft.messages import (
     APPEND,
     APPEND_REJECT,
@@ -28,7 +29,7 @@ from raft.messages import (
     VOTE_REPLY,
     Message,
 )
-from raft.sessions import HEADER_BYTES, OPEN, Sessions, has_session
+from raft.sessions import EXPIRED, HEADER_BYTES, OPEN, STAMP_BYTES, Sessions, has_session
 from raft.store import Store
 from tests.flash import SECTOR_BYTES
 from tests.store.model import Install, Model, Write, contents
@@ -38,6 +39,7 @@ class Violation(Exception):
     """Something that must never be has been."""
 
 
+FASTEST = 11  # ticks of a node's clock in 10 of the simulator's
 MACHINE_BYTES = 4096  # more than the clients' keys and values ever take
 
 
@@ -105,12 +107,12 @@ class WatchedMachine(KeyValue):
         self.versions: dict[bytes, list[tuple[int, bytes | None]]] = {}  # (index, value) per key
         self.index = 0  # of the entry being applied
 
-    def apply(self, payload: memoryview) -> bytes:
+    def apply(self, payload: memoryview, now: int) -> bytes:
         command = bytes(payload)
         self.executed.append(command)
         if self.life:
             self.life.executes()
-        result: bytes = super().apply(payload)
+        result: bytes = super().apply(payload, now)
         key = command[2 : 2 + command[1]]
         self.versions.setdefault(key, [(0, None)]).append((self.index, self._values.get(key)))
         return result
@@ -132,11 +134,17 @@ class Watch:
         self.lives: list[Life] = []  # of the nodes that are up
         self.disks: dict[int, Model] = {}  # of all nodes
         self.machine = WatchedMachine()  # the reference: all that is committed, applied once
-        self.sessions = Sessions(self.machine)
+        self.sessions = Sessions(Machines(self.machine))
         # Per index: the state after it; keys and values, sessions, how many commands
-        self.states: list[tuple[dict[bytes, bytes], dict[int, bytes], int]] = [({}, {}, 0)]
+        self.states: list[tuple[dict[bytes, bytes], object, int]] = [
+            ({}, known_by(self.sessions), 0)
+        ]
         self.rotten: set[int] = set()  # nodes whose flash has lost something
-        self.results: dict[bytes, bytes] = {}  # header of a command -> result
+        self.results: dict[bytes, bytes] = {}  # header of a command -> result of its first copy
+        self.expired: set[bytes] = set()  # headers of which a copy found its session expired
+        self.now_us = 0  # by a clock that all nodes' clocks run about as fast as
+        self.born: dict[tuple[int, int], int] = {}  # (index, term) -> when its leader appended it
+        self.times: list[tuple[int, int]] = []  # cluster time -> when the last of it was born
         self.positions: dict[bytes, int] = {}  # header of a command -> index of its first copy
         self.told = 0  # index up to which clients know the state
         self.happened: dict[str, int] = {}  # how often, of what is worth counting
@@ -152,7 +160,7 @@ class Watch:
 
     def client_opened(self, session: int) -> None:
         """A session was acknowledged."""
-        if session > len(self.committed) or self.committed[session - 1][2] != OPEN:
+        if session > len(self.committed) or command_of(self.committed[session - 1][2]) != OPEN:
             raise Violation("session %d was acknowledged and is not committed" % session)
         self.told = max(self.told, session)
 
@@ -160,6 +168,11 @@ class Watch:
         """A command of a session was acknowledged with that result."""
         if header not in self.results:
             raise Violation("a command was acknowledged that is not committed")
+        if result[0] == EXPIRED:
+            if header not in self.expired:
+                raise Violation("a session has expired for its client alone")
+            self.count("expired")
+            return
         if self.results[header] != result:
             raise Violation("a command's result is %r, not %r" % (result, self.results[header]))
         self.told = max(self.told, self.positions[header])
@@ -197,25 +210,48 @@ class Watch:
         self.committed.append(entry)
         self.committed_in.append(core.term)
         if entry[1] == COMMAND:
-            self._apply(index, entry[2])
+            self._apply(index, entry[0], entry[2])
         machine = self.machine
-        state = dict(machine._values), dict(self.sessions._sessions), len(machine.executed)
-        self.states.append(state)
+        self.states.append((dict(machine._values), known_by(self.sessions), len(machine.executed)))
         for other in self.lives:
             if other.core.role == LEADER and other.core.term > core.term:
                 other.holds_committed()
 
-    def _apply(self, index: int, data: bytes) -> None:
-        header = data[:HEADER_BYTES]
+    def _apply(self, index: int, term: int, data: bytes) -> None:
+        header = command_of(data)
         executed = len(self.machine.executed)
         self.machine.index = index
         result = self.sessions.apply(index, data)
+        self._time_moved(self.born[index, term])
+        if result[0] == EXPIRED:
+            self.expired.add(header)
         if header in self.results:
             if len(self.machine.executed) != executed:
                 raise Violation("the command at %d takes effect a second time" % index)
         elif has_session(data):
             self.results[header] = result
             self.positions[header] = index
+
+    def _time_moved(self, born: int) -> None:
+        """Cluster time may be slower than any clock, but not faster than the fastest."""
+        now = self.sessions.time
+        if self.times and self.times[-1][0] == now:
+            self.times[-1] = now, born
+            return
+        for time, before in self.times:
+            if (now - time - 1) * 1_000_000 * 10 > (born - before) * FASTEST:
+                raise Violation("%d s of cluster time pass in %d us" % (now - time, born - before))
+        self.times.append((now, born))
+
+
+def command_of(data: bytes) -> bytes:
+    """What tells a command in an entry from all others; of an opening one, that it is."""
+    return data[STAMP_BYTES : STAMP_BYTES + HEADER_BYTES]
+
+
+def known_by(sessions: Sessions) -> object:
+    """All that it knows beside its machine's state, to compare."""
+    return sessions.time, sessions._life, dict(sessions._sessions)
 
 
 class Life:
@@ -253,7 +289,7 @@ class Life:
         self.vote = self.disk.vote
         self.matches: dict[int, int] = {}  # leader: peer -> match index
         self.led = 0  # the term it was last seen to lead
-        self.machine = node.machine.machine
+        self.machine = node.machine.machine.default
         node.store.life = node.core.log.life = self.machine.life = self
         # token -> how many entries were committed when it was asked for, and when that was
         self.reads: dict[object, tuple[int, int]] = {}
@@ -415,6 +451,8 @@ class Life:
         core = self.core
         if entry[0] > core.term or core.role == LEADER and entry[0] != core.term:
             raise Violation("node %d appends an entry of term %d" % (core.node, entry[0]))
+        if core.role == LEADER:
+            self.watch.born[index, entry[0]] = self.watch.now_us
         before = core.log.last_term
         if entry[0] < before:
             raise Violation("node %d: the terms of its log fall" % core.node)
@@ -461,7 +499,7 @@ class Life:
     def restored(self, index: int) -> None:
         """The machine has taken in a snapshot that stands for the entries up to `index`."""
         values, sessions, executed = self.watch.states[index]
-        if self.machine._values != values or self.node.machine._sessions != sessions:
+        if self.machine._values != values or known_by(self.node.machine) != sessions:
             raise Violation("node %d has restored another state" % self.core.node)
         self.machine.executed = self.watch.machine.executed[:executed]
 

@@ -76,6 +76,7 @@ class Plan:
         self.down_ms = pick((50, 500, 2000))  # longest time without power
         self.old_flash = dice.one_in(3)  # the partitions held something else before
         self.slow_flash = pick((1, 16))  # one in so many operations takes longer than typically
+        self.session_s = pick((1, 2, 3600))
 
 
 class Board:
@@ -296,7 +297,7 @@ class World:
         }
         return {
             "id": number, "cluster": self.NAME, "nodes": nodes,
-            "election_ms": self.plan.election_ms,
+            "election_ms": self.plan.election_ms, "session_s": self.plan.session_s,
         }  # fmt: skip
 
     # What happens when. Each node, client and link has dice of its own, and a number by which
@@ -314,6 +315,7 @@ class World:
     def step(self) -> None:
         """Let the next thing happen."""
         self.now, _, _, function, argument = heappop(self._events)
+        self.watch.now_us = self.now
         self.steps += 1
         function(argument)
 
@@ -570,7 +572,7 @@ class World:
         if len(nodes) < len(self.boards) or len(leaders) != 1:
             return "%d nodes are up, %d lead" % (len(nodes), len(leaders))
         leader = leaders[0]
-        last, executed = leader.core.log.last, len(leader.machine.machine.executed)
+        last, executed = leader.core.log.last, len(leader.machine.machine.default.executed)
         for node in nodes:
             core = node.core
             if core.doubt:
@@ -581,7 +583,7 @@ class World:
                 return "node %d has another log than the leader" % node.id
             if node.core.log.last_term != leader.core.log.last_term:
                 return "node %d ends with another term" % node.id
-            if len(node.machine.machine.executed) != executed:
+            if len(node.machine.machine.default.executed) != executed:
                 return "node %d has applied other commands" % node.id
         waiting = [client.number for client in self.clients if not client.is_idle]
         return "clients %s wait" % waiting if waiting else ""

@@ -18,7 +18,7 @@ from raft.messages import (
     VOTE_REPLY,
     Message,
 )
-from raft.sessions import HEADER_BYTES, Sessions
+from raft.sessions import CLOCK_BYTES, HEADER_BYTES, STAMP_BYTES, Sessions, has_session
 from raft.store import Snapshot, Store, StoreError
 from tests.cluster import simulator
 from tests.cluster.invariants import EagerCompaction, Violation, WatchedLog, WatchedStore
@@ -154,9 +154,9 @@ class RejectionsIgnored(Leading):
 
 class RetriesAppliedAgain(Sessions):
     def apply(self, index: int, data: bytes) -> bytes:
-        if len(data) > HEADER_BYTES:
-            session = int.from_bytes(data[:4], "little")
-            self._sessions[session] = struct.pack(">III", index, session, 0)
+        if len(data) > STAMP_BYTES + HEADER_BYTES and has_session(data):
+            session = int.from_bytes(data[STAMP_BYTES : STAMP_BYTES + 4], "little")
+            self._sessions[session] = struct.pack(">III", self.time, session, 0)
         return bytes(super().apply(index, data))
 
 
@@ -207,8 +207,38 @@ class SnapshotOfWhatIsNotCommitted(EagerCompaction):
 
 class SnapshotWithoutTheSessions(Sessions):
     def restore(self, chunk: bytes) -> None:
-        if not self._restores_sessions or not chunk:
+        if not self._restores_sessions or len(chunk) == CLOCK_BYTES:
             super().restore(chunk)
+
+
+class SnapshotWithoutTheTime(Sessions):
+    def restore(self, chunk: bytes) -> None:
+        time = self.time
+        super().restore(chunk)
+        self.time = time
+
+
+class SessionsExpireByTheNodesOwnClock(Sessions):
+    lives = 0
+
+    def _is_over(self, known: bytes) -> bool:
+        type(self).lives += 1
+        return self.lives % 3 == 0
+
+
+class TimeThatLeapsAtEachElection(Leading):
+    def __init__(self, core: Core, known_commit: int) -> None:
+        super().__init__(core, known_commit)
+        self.stamp = 5 * core.term
+
+
+class RescuedCommandsWithoutTime(Leading):
+    """What they begin would end as much earlier as no command has come."""
+
+    def handle_rescue(self, m: Message) -> None:
+        stamp, self.stamp = self.stamp, 0
+        super().handle_rescue(m)
+        self.stamp = stamp
 
 
 class SectorsErasedBeforeTheSnapshotIsWhole(WatchedStore):
@@ -268,6 +298,10 @@ MUTANTS = [
     ("Core", SnapshotCountsBeforeItIsDurable),
     ("Compaction", SnapshotOfWhatIsNotCommitted),
     ("Sessions", SnapshotWithoutTheSessions),
+    ("Sessions", SnapshotWithoutTheTime),
+    ("Sessions", SessionsExpireByTheNodesOwnClock),
+    ("Leading", TimeThatLeapsAtEachElection),
+    ("Leading", RescuedCommandsWithoutTime),
     ("Store", SectorsErasedBeforeTheSnapshotIsWhole),
     ("Store", DamageIgnored),
     ("Core", DoubtForgottenAtOnce),
@@ -277,7 +311,12 @@ MUTANTS = [
 
 
 # Of the mistakes that one in a hundred seeds shows, a seed that did: the search begins there
-RARE = {SilentToEarlierTerms: 102, EntriesWrittenBeforeTheTerm: 105, DoubtForgottenAtOnce: 46}
+RARE = {
+    SilentToEarlierTerms: 102,
+    EntriesWrittenBeforeTheTerm: 105,
+    DoubtForgottenAtOnce: 46,
+    RescuedCommandsWithoutTime: 110,
+}
 
 
 def parts(part: str, mutant: type) -> dict[str, type]:

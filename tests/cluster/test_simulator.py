@@ -43,13 +43,13 @@ def test_no_rule_is_broken_and_all_heals_4() -> None:
 
 
 def test_no_rule_is_broken_and_all_heals_and_what_the_rules_are_for_does_happen() -> None:
-    happened = live_through_faults(605)
+    happened = live_through_faults(692)
 
     if not IS_CPYTHON:
         return  # one seed brings a part of it
     for what in ("elections", "crashes", "torn programs", "writes", "reads", "snapshots"):
         assert happened.get(what, 0) > 20, "%s: %s" % (what, happened)
-    for what in ("conflicts", "rescues", "installed", "trusted"):
+    for what in ("conflicts", "rescues", "installed", "trusted", "expired"):
         assert happened.get(what, 0) > 0, "%s: %s" % (what, happened)
 
 

@@ -11,7 +11,7 @@ from raft.messages import (
     VOTE_REPLY,
 )
 from raft.progress import REPLICATE
-from raft.sessions import OPEN, Sessions, command
+from raft.sessions import OPEN, Sessions, command, entry
 from raft.store import Compacted
 from tests.core.group import (
     GRANTED,
@@ -36,7 +36,7 @@ LAST = 11  # what the snapshots of `far_behind` stand for
 class Echo:
     """A state machine that answers with what it is told, and has no state."""
 
-    def apply(self, payload: bytes | memoryview) -> bytes:
+    def apply(self, payload: bytes | memoryview, now: int) -> bytes:
         return bytes(payload)
 
     def snapshot(self) -> list[bytes]:
@@ -196,8 +196,8 @@ def test_a_command_that_has_gone_into_a_snapshot_is_still_answered() -> None:
     session = 1
     asked = command(session, 1, b"done")
     sessions = Sessions(Echo())
-    sessions.apply(session, OPEN)
-    result = sessions.apply(2, asked)
+    sessions.apply(session, entry(1, OPEN))
+    result = sessions.apply(2, entry(1, asked))
 
     other = Sessions(Echo())
     other.reset()
@@ -205,7 +205,7 @@ def test_a_command_that_has_gone_into_a_snapshot_is_still_answered() -> None:
         other.restore(chunk)
 
     assert other.known_result(asked) == result
-    assert other.apply(9, asked) == result  # and if it comes into the log a second time
+    assert other.apply(9, entry(1, asked)) == result  # and if it comes into the log a second time
 
 
 def test_a_read_of_what_has_gone_into_a_snapshot_is_answered() -> None:

@@ -12,7 +12,7 @@ from raft.messages import (
     VOTE,
     VOTE_REPLY,
 )
-from raft.sessions import command
+from raft.sessions import command, entry
 from raft.store import RESERVE
 from tests.core.group import GRANTED, HIGH_MS, Group, Member, entries, letter, settled_leader
 from tests.support import raises
@@ -27,7 +27,7 @@ VOTERS = (1, 2, 3)
 
 def test_votes_and_acknowledgements_leave_only_after_what_they_promise_is_durable() -> None:
     # message; hard state and entries to save first; answers
-    session = command(9, 1, b"x")
+    session = entry(0, command(9, 1, b"x"))
     for m, save, count, answers in (
         (letter(VOTE, 2, 1, 5, 9, 4), True, 0, [VOTE_REPLY]),
         (letter(PRE_VOTE, 2, 1, 5, 9, 4), False, 0, [PRE_VOTE_REPLY]),

@@ -3,7 +3,7 @@
 from raft.core import HEARTBEAT_MS, LEADER
 from raft.members import founders
 from raft.messages import APPEND_REPLY, COMMAND, CONFIG, NOOP, PRE_VOTE_REPLY, RESCUE, VOTE_REPLY
-from raft.sessions import OPEN, Sessions, command
+from raft.sessions import OPEN, Sessions, command, entry
 from tests.core.group import GRANTED, HIGH_MS, Group, Member, entries
 
 PORTABLE = True
@@ -15,10 +15,15 @@ class Tally:
     def __init__(self) -> None:
         self.counts: dict[bytes, int] = {}
 
-    def apply(self, payload: bytes | memoryview) -> bytes:
+    def apply(self, payload: bytes | memoryview, now: int) -> bytes:
         key = bytes(payload)
         self.counts[key] = self.counts.get(key, 0) + 1
         return b"done"
+
+
+def logged(session: int, number: int, payload: bytes) -> bytes:
+    """A command as the log carries it."""
+    return entry(0, command(session, number, payload))
 
 
 def tally(member: Member) -> dict[bytes, int]:
@@ -35,7 +40,7 @@ def five_with_a_session() -> tuple[Group, int]:
     """Node 1 leads, and a client has opened a session."""
     group = Group(5)
     group.elect(1)
-    session = group.propose(1, OPEN)
+    session = group.propose(1, entry(0, OPEN))
     group.deliver_all()
     return group, session
 
@@ -116,7 +121,7 @@ def test_a_vote_that_claims_commits_beyond_the_candidates_log_is_an_alarm_too() 
 def test_fewer_uncommitted_entries_are_rescued_from_the_followers_and_applied() -> None:
     group, session = five_with_a_session()
     group.isolate(1, 2)
-    group.propose(1, command(session, 1, b"a"))
+    group.propose(1, logged(session, 1, b"a"))
     group.deliver_all()
     depose(group, 3, 2)
     assert tally(group.members[3]) == {}
@@ -134,7 +139,7 @@ def test_fewer_uncommitted_entries_are_rescued_from_the_followers_and_applied() 
 def test_what_is_rescued_from_several_followers_is_proposed_once() -> None:
     group, session = five_with_a_session()
     group.isolate(1, 2)
-    rescued = command(session, 1, b"a")
+    rescued = logged(session, 1, b"a")
     group.propose(1, rescued)
     group.deliver_all()
     depose(group, 3, 2)
@@ -156,8 +161,8 @@ def test_what_is_rescued_from_several_followers_is_proposed_once() -> None:
 def test_a_rescue_that_comes_doubled_and_late_is_not_applied_twice() -> None:
     group, session = five_with_a_session()
     group.isolate(1, 2)
-    group.propose(1, command(session, 1, b"a"))
-    group.propose(1, command(session, 1, b"a"))  # the client had asked twice itself
+    group.propose(1, logged(session, 1, b"a"))
+    group.propose(1, logged(session, 1, b"a"))  # the client had asked twice itself
     group.deliver_all()
     depose(group, 3, 2)
     group.heal()
@@ -184,7 +189,7 @@ def test_a_rescue_takes_as_many_datagrams_as_it_needs_and_loses_no_command() -> 
     group.isolate(1, 2)
     wanted = {b"%d " % number + b"x" * 400: 1 for number in range(1, 19)}
     for number in range(1, 19):
-        group.propose(1, command(session, number, b"%d " % number + b"x" * 400))
+        group.propose(1, logged(session, number, b"%d " % number + b"x" * 400))
         group.deliver_all()
     depose(group, 3, 2)
 
@@ -199,7 +204,7 @@ def test_a_rescue_takes_as_many_datagrams_as_it_needs_and_loses_no_command() -> 
 def test_what_has_no_session_is_not_rescued() -> None:
     group, _ = five_with_a_session()
     group.isolate(1, 2)
-    group.propose(1, OPEN)  # as often as it is asked for, it opens another session
+    group.propose(1, entry(0, OPEN))  # as often as it is asked for, it opens another session
     group.propose(1, b"x")
     group.deliver_all()
     depose(group, 3, 2)
@@ -216,11 +221,12 @@ def test_what_has_no_session_is_not_rescued() -> None:
 def test_a_leader_proposes_only_commands_of_sessions_that_are_handed_to_it() -> None:
     node = Member(1, (1, 2, 3))
     node.lead()
-    handed = command(5, 1, b"a")
+    handed = logged(5, 1, b"a")
 
     node.hear(RESCUE, 2, 1, entries=[
-        (1, NOOP, b""), (1, NOOP, handed), (1, CONFIG, founders((1, 2)).data), (1, COMMAND, OPEN),
-        (1, COMMAND, b"x"), (1, COMMAND, handed), (1, COMMAND, handed),
+        (1, NOOP, b""), (1, NOOP, handed), (1, CONFIG, founders((1, 2)).data),
+        (1, COMMAND, entry(0, OPEN)), (1, COMMAND, b"x"),
+        (1, COMMAND, handed), (1, COMMAND, handed),
     ])  # fmt: skip
 
     assert [node.log.entry(i)[2] for i in range(2, node.log.last + 1)] == [handed]
@@ -229,7 +235,7 @@ def test_a_leader_proposes_only_commands_of_sessions_that_are_handed_to_it() -> 
 def test_what_is_handed_to_a_node_that_does_not_lead_is_let_go() -> None:
     node = Member(1, (1, 2, 3))
 
-    assert node.hear(RESCUE, 2, 1, entries=[(1, COMMAND, command(5, 1, b"a"))]) == []
+    assert node.hear(RESCUE, 2, 1, entries=[(1, COMMAND, logged(5, 1, b"a"))]) == []
 
     assert node.log.last == 0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_tools.cluster import LOOPBACK, Cluster, Member
-from host_tools.firmware import kv, messages, sessions
+from host_tools.firmware import Machines, kv, messages, sessions
 
 NAME = "test"
 
@@ -60,16 +60,17 @@ class Leader:
     """Leads, and commits at once. `spoil` may replace its replies."""
 
     def __init__(self, node: int, spoil: Callable[[Request, Reply], list[Reply | bytes]]) -> None:
-        self.machine = kv.KeyValue(1 << 20)
+        self.machine = Machines(kv.KeyValue(1 << 20))
         self.applied: list[bytes] = []  # commands, as often as they were applied
         self._sessions = sessions.Sessions(self)
+        self.time = 0  # of the cluster, in s
         self._node = node
         self._spoil = spoil
         self._index = 0
 
-    def apply(self, payload: memoryview) -> bytes:
+    def apply(self, payload: memoryview, now: int) -> bytes:
         self.applied.append(bytes(payload))
-        result: bytes = self.machine.apply(payload)
+        result: bytes = self.machine.apply(payload, now)
         return result
 
     def __call__(self, request: Request) -> list[Reply | bytes]:
@@ -79,7 +80,7 @@ class Leader:
         answer: bytes = b"{}"
         if request.kind == messages.WRITE:
             self._index += 1
-            answer = self._sessions.apply(self._index, request.payload)
+            answer = self._sessions.apply(self._index, sessions.entry(self.time, request.payload))
         elif request.kind == messages.READ:
             answer = self.machine.query(request.payload)
         return answer

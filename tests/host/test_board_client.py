@@ -10,6 +10,7 @@ import asyncio
 from raft import client as board_client
 from raft import kv, messages, requests, sessions
 from raft.client import Client, NotCommitted, Unknown
+from raft.machines import Machines
 from tests.dice import Dice
 
 PORTABLE = True
@@ -70,9 +71,10 @@ class World:
         self.endpoints = []
         self.applied = []  # commands, as often as they were applied
         self.machine = self
-        self.store = kv.KeyValue(1 << 16)
+        self.store = Machines(kv.KeyValue(1 << 16))
         self.sessions = sessions.Sessions(self)
         self.index = 0
+        self.time = 0  # of the cluster, in s
         for name, played in (
             ("Endpoint", lambda address, buf: Endpoint(self)),
             ("resolve", lambda host, port: port),
@@ -100,9 +102,9 @@ class World:
 
     # Behind the sessions it is the state machine
 
-    def apply(self, payload):
+    def apply(self, payload, now):
         self.applied.append(bytes(payload))
-        return self.store.apply(payload)
+        return self.store.apply(payload, now)
 
     # And the network
 
@@ -133,7 +135,7 @@ class World:
         if request.kind == messages.READ:
             return self.store.query(request.payload)
         self.index += 1
-        return self.sessions.apply(self.index, request.payload)
+        return self.sessions.apply(self.index, sessions.entry(self.time, request.payload))
 
     def leads(self, leader):
         """All nodes know that it leads."""
@@ -633,7 +635,7 @@ def test_each_command_takes_effect_once_whatever_the_network_does() -> None:
     for seed in range(8):
         storm = Storm(seed)
         value = storm.world.run(count)
-        wins = [c for c in storm.world.applied if c[0] == kv.CAS]
+        wins = [c for c in storm.world.applied if c[1] == kv.CAS]
         assert len(wins) == len(set(wins)), seed
         assert storm.world.store.query(requests.get_query(b"n"))[1:] == b"%d" % value, seed
     assert min(outcomes.values()) > 0, outcomes

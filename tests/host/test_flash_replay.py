@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from host_tools.desktop.flash import BLOCK_BYTES, Flash
-from host_tools.firmware import Store, kv, members, messages, requests, sessions
+from host_tools.firmware import Machines, Store, kv, members, messages, requests, sessions
 from host_tools.replay import ReplayError, replay
 
 SECTORS = 8
@@ -22,7 +22,7 @@ class Writer:
 
     def __init__(self, flash: Flash) -> None:
         self.store = Store(flash, 1)
-        self.machine = sessions.Sessions(kv.KeyValue(1 << 20))
+        self.machine = sessions.Sessions(Machines(kv.KeyValue(1 << 20)))
         self.commands: list[bytes] = []
         self._log(sessions.OPEN)
 
@@ -51,7 +51,8 @@ class Writer:
             while self.store.idle():
                 pass
 
-    def _log(self, data: bytes) -> None:
+    def _log(self, command: bytes) -> None:
+        data = sessions.entry(0, command)
         self.store.append(True, 1, 1, self.store.last + 1, [(1, messages.COMMAND, data)])
         self.machine.apply(self.store.last, data)
 
@@ -115,9 +116,9 @@ def test_a_snapshot_that_the_log_does_not_lead_to_is_told(
 ) -> None:
     writer.put(b"k", b"1")
     if spoil == "value":
-        writer.machine.machine.apply(requests.put(b"k", b"2"))
+        writer.machine.machine.apply(requests.put(b"k", b"2"), 0)
     else:
-        writer.machine.apply(99, sessions.OPEN)
+        writer.machine.apply(99, sessions.entry(0, sessions.OPEN))
     writer.snapshot()
 
     with pytest.raises(ReplayError, match="the snapshot of 2 entries"):

@@ -8,12 +8,14 @@ power fails here? `check` answers that for one power cut.
 import struct
 from binascii import crc32
 
+from raft import requests
 from raft.compaction import Compaction
-from raft.kv import DELETE, KEY_RAM_BYTES, PUT, KeyValue
+from raft.kv import KEY_RAM_BYTES, KeyValue
+from raft.machines import Machines
 from raft.members import Members, founders
 from raft.messages import COMMAND, MAX_PIECE, NOOP
 from raft.sector import NONE, record_bytes
-from raft.sessions import OPEN, Sessions, command
+from raft.sessions import CLOCK_BYTES, OPEN, Sessions, command, entry
 from raft.store import Snapshot, Store
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
@@ -93,12 +95,12 @@ def packed(machine: Sessions) -> bytes:
 def state_of(machine: Sessions) -> list[bytes]:
     """All that it knows, in an order that doesn't depend on its history."""
     chunks = list(machine.snapshot())
-    end = chunks.index(b"")
+    end = [len(chunk) for chunk in chunks].index(CLOCK_BYTES)
     return sorted(chunks[:end]) + sorted(chunks[end:])
 
 
 def new_machine() -> Sessions:
-    return Sessions(KeyValue(MACHINE_BYTES))
+    return Sessions(Machines(KeyValue(MACHINE_BYTES)))
 
 
 def copied(machine: Sessions) -> Sessions:
@@ -334,19 +336,20 @@ class Life:
     def _command(self) -> bytes:
         dice = self.dice
         if not self._sessions or len(self._sessions) < SESSIONS and dice.one_in(20):
-            return OPEN
+            return entry(0, OPEN)
         session = dice.pick(self._sessions)
         session[1] += 1
-        key = b"\x05key%02d" % dice.below(KEYS)
+        key = b"key%02d" % dice.below(KEYS)
         if dice.one_in(8):
-            return command(session[0], session[1], bytes([DELETE]) + key)
-        value = dice.bytes(dice.draw(*VALUE_BYTES))
-        return command(session[0], session[1], bytes([PUT]) + key + value)
+            change = requests.delete(key)
+        else:
+            change = requests.put(key, dice.bytes(dice.draw(*VALUE_BYTES)))
+        return entry(0, command(session[0], session[1], change))
 
     def _commit_to(self, index: int) -> None:
         for i in range(self.commit + 1, index + 1):
             _, kind, data = self.model.log[i - 1]
-            if data == OPEN and len(self._sessions) < SESSIONS:
+            if data == entry(0, OPEN) and len(self._sessions) < SESSIONS:
                 self._sessions.append([i, 0])
             if kind == COMMAND:
                 self.machine.apply(i, data)
@@ -360,7 +363,8 @@ class Life:
         keeps = self.commit > 0 and dice.one_in(2)
         if not keeps:
             term = self.model.term + 1
-            self._do(Write(True, term, 0))
+            # Its own entries will be of a later one: of that term, they would be the same ones.
+            self._do(Write(True, term + 1, 0))
             for _ in range(dice.draw(1, 30)):
                 log.append((term, COMMAND, self._command()))
                 leader.apply(len(log), log[-1][2])
