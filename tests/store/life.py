@@ -88,7 +88,8 @@ class Arrival:
 
 def packed(machine: Sessions) -> bytes:
     """The bytes of its snapshot in the flash (raft/compaction.py)."""
-    chunks = [struct.pack("<I", 0) + MEMBERS.data, *machine.snapshot()]
+    chunks = list(machine.snapshot())
+    chunks.insert(0, struct.pack("<I", 0) + MEMBERS.data)
     return b"".join([struct.pack("<H", len(chunk)) + chunk for chunk in chunks])
 
 

@@ -93,7 +93,7 @@ def test_nor_does_one_behind_a_device_fault() -> None:
     # given programs that fail, half done: what they were to write goes into the next sector
     sample = Sample(lambda life, operation: life.is_retry)
 
-    life = lead(Life(2, sample, faults=15 if IS_QUICK else 150))
+    life = lead(Life(2, sample, faults=15 if IS_QUICK else 80))
 
     assert sample.cuts > 6 * life.seen["faults"] > 6 * 3
 
