@@ -558,7 +558,11 @@ class Life:
     def _acknowledges(self, m: Message) -> None:
         log = self.disk.log
         if self.disk.term == m.term and m.index:  # a later leader may have replaced it since
-            if m.index > len(log) or log[m.index - 1][0] != self.core.log.term(m.index):
+            if self.core.log.reaches(m.index):
+                term = self.core.log.term(m.index)
+            else:  # it has gone into a snapshot since
+                term = self.watch.committed[m.index - 1][0]
+            if m.index > len(log) or log[m.index - 1][0] != term:
                 raise Violation("node %d acknowledges %d, which isn't durable" % (m.src, m.index))
         key = (m.src, m.term)
         self.watch.acknowledged[key] = max(m.index, self.watch.acknowledged.get(key, 0))
