@@ -1,10 +1,11 @@
 """The nodes of a cluster as child processes: `raftctl node`, once for each."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from host_tools.cluster import Cluster
@@ -40,13 +41,15 @@ class Processes:
         """Those that were started and not ended by us."""
         return set(self._running)
 
-    def start(self, node: int) -> None:
+    def start(self, node: int, environment: Mapping[str, str] | None = None) -> None:
+        """environment: what its own has beside ours."""
         command = [sys.executable, "-m", "host_tools.cli", "node", "--id", str(node)]
         command += ["--cluster", str(self._cluster.path.resolve())]
         command += ["--interpreter", self._interpreter]
         process = subprocess.Popen(
             command,
             cwd=PROJECT,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -68,6 +71,13 @@ class Processes:
         process = self._running.pop(node)
         process.kill()
         self._reap(node, process)
+
+    def pause(self, node: int) -> None:
+        """SIGSTOP: the node stands still until `resume`."""
+        self._running[node].send_signal(signal.SIGSTOP)
+
+    def resume(self, node: int) -> None:
+        self._running[node].send_signal(signal.SIGCONT)
 
     def stop(self) -> dict[int, int]:
         """SIGTERM to all; their exit statuses, 0 if all is well."""

@@ -18,8 +18,9 @@ def main():
     sys.path[:] = [here + "/stand_ins", firmware] + others + [project]
     os.chdir(sys.argv[1])
 
-    from host_tools.desktop import loopback, system
+    from host_tools.desktop import faults, loopback, system
 
+    faults.apply()
     loopback.take(loopback.ADDRESSES[0])
     system.write_to_reader()
     system.stop_on_signals()
