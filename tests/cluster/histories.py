@@ -1,0 +1,145 @@
+"""Histories of real processes under all sorts of faults, and whether they are linearizable.
+
+    python -m tests.cluster.histories --minutes 5 --seed 7
+    python -m tests.cluster.histories --check build/history-7.jsonl
+
+Five nodes, eight clients. The seed decides what happens and what clients ask for, but not when:
+processes take their time, and a run can't be repeated. So a history that shows a fault is kept.
+"""
+
+import argparse
+import random
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tools.client import Client, ClusterError
+from host_tools.desk import CPYTHON
+from host_tools.processes import PROJECT
+from tests.cluster import history
+from tests.cluster.history import Operation
+from tests.cluster.linearizability import check
+from tests.cluster.nemesis import Nemesis
+from tests.cluster.network import Network
+from tests.cluster.recording import Recorder
+from tests.clusters import free_cluster
+
+NODES = 5
+CLIENTS = 8
+UP_S = 30.0
+PATIENCE_S = 120.0  # for the least that is wanted
+BUILD = PROJECT / "build"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was recorded. operations, happened: how often there was what."""
+
+    seed: int
+    history: list[Operation]
+    operations: Counter[str]
+    happened: Counter[str]
+    alarms: list[str]
+
+
+def record(seed: int, seconds: float, interpreter: str = CPYTHON, least: int = 0) -> Run:
+    """A history of so many seconds under faults, or of more until it has `least` operations."""
+    with tempfile.TemporaryDirectory(prefix="raft-history-") as name:
+        folder = Path(name)
+        cluster = free_cluster(folder / "cluster.toml", NODES)
+        with Network(cluster, seed) as network:
+            clients_file = folder / "clients.toml"
+            clients_file.write_text(network.clients.to_toml())
+            nemesis = Nemesis(cluster, interpreter, network, seed)
+            with nemesis.processes:
+                nemesis.start()
+                wait_until_up(clients_file)
+                began = time.monotonic()
+                recorders = [Recorder(clients_file, i, seed, began) for i in range(CLIENTS)]
+                for recorder in recorders:
+                    recorder.start()
+
+                def is_over() -> bool:
+                    done = sum(len(recorder.history) for recorder in recorders)
+                    return time.monotonic() > began + (seconds if done >= least else PATIENCE_S)
+
+                nemesis.rage(is_over)
+                wait_until_up(clients_file)
+                for recorder in recorders:
+                    recorder.stop()
+            network.stop()
+    happened = nemesis.happened
+    happened.update({f"datagrams {what}": count for what, count in network.counts.items()})
+    told = [operation for recorder in recorders for operation in recorder.history]
+    operations = sum((recorder.counts() for recorder in recorders), Counter())
+    return Run(seed, sorted(told, key=lambda o: o.called), operations, happened, nemesis.alarms)
+
+
+def wait_until_up(clients_file: Path) -> None:
+    """Until the cluster takes a write. Raises AssertionError."""
+    deadline = time.monotonic() + UP_S
+    with Client(clients_file) as client:
+        while True:
+            try:
+                return client.put("up", b"")
+            except ClusterError as e:
+                assert time.monotonic() < deadline, f"the cluster isn't up: {e}"
+
+
+def verdict(told: list[Operation]) -> str:
+    """What is wrong with the history, for people; empty if it is linearizable."""
+    return "\n".join(str(violation) for violation in check(told))
+
+
+def keep(run: Run) -> Path:
+    """Write the history to where it stays, and say how to look at it again."""
+    BUILD.mkdir(exist_ok=True)
+    path = BUILD / f"history-{run.seed}.jsonl"
+    history.save(path, run.history)
+    again = f"python -m tests.cluster.histories --check {shlex.quote(str(path))}"
+    print(f"the history is kept; again: {again}")
+    return path
+
+
+def tell(run: Run) -> None:
+    for title, counts in (("operations", run.operations), ("happened", run.happened)):
+        facts = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+        print(f"{title}: {facts}")
+    for alarm in run.alarms:
+        print(f"alarm: {alarm}")
+
+
+def check_and_tell(told: list[Operation]) -> bool:
+    """Whether it is linearizable."""
+    began = time.monotonic()
+    wrong = verdict(told)
+    keys = len({operation.key for operation in told})
+    print(wrong or "linearizable", end="")
+    print(f": {len(told)} operations on {keys} keys, in {time.monotonic() - began:.1f} s")
+    return not wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="histories of real processes under faults")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--interpreter", default=CPYTHON)
+    parser.add_argument("--check", type=Path, help="a history that was kept, and no other")
+    options = parser.parse_args()
+    if options.check:
+        return 0 if check_and_tell(history.load(options.check)) else 1
+    print(f"seed {options.seed}: {CLIENTS} clients of {NODES} nodes, {options.interpreter}")
+    run = record(options.seed, options.minutes * 60, options.interpreter)
+    tell(run)
+    if check_and_tell(run.history) and not run.alarms:
+        return 0
+    keep(run)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

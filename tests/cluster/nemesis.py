@@ -1,0 +1,196 @@
+"""What happens to a real cluster: kills, pauses, partitions, bad weather, clocks that go wrong.
+
+Several things at a time, each for a while. A majority is up and awake at most times, and a part of
+it may be cut off all the same.
+"""
+
+import heapq
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from host_tools import events
+from host_tools.cluster import Cluster
+from host_tools.processes import Processes
+from tests.cluster.network import CLIENTS, Network, Weather
+
+PAUSE_S = (0.02, 0.4)  # between two things that happen
+DOWN_S = (0.1, 1.5)  # how long each lasts
+STOPPED_S = (0.05, 0.8)
+CUT_S = (0.3, 2.0)
+CLOCKS = (900, 950, 1000, 1000, 1050, 1100)  # thousandths of the real one
+OFTEN_THE_LEADER = 0.5
+ALARMS = ("alarm", "damage", "wiped", "swapped", "learner", "crash", "flash_fault")
+
+
+class Nemesis:
+    """Does all that to `processes`, behind `network`. The seed decides what, and about when.
+
+    happened: how often what did. alarms: what nodes have told that must not happen.
+    """
+
+    def __init__(self, cluster: Cluster, interpreter: str, network: Network, seed: int) -> None:
+        self.happened = Counter[str]()
+        self.alarms: list[str] = []
+        self.processes = Processes(cluster, interpreter, self._take_line)
+        self._nodes = sorted(cluster.nodes)
+        self._network = network
+        self._dice = random.Random(f"nemesis {seed}")
+        self._away: set[int] = set()  # killed or paused
+        self._cuts: list[tuple[int, int]] = []
+        self._weather = Weather()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []  # what ends, and when
+        self._begun = 0
+        self._leader = 0
+        self._term = 0
+        self._hearing = threading.Lock()
+
+    def start(self) -> None:
+        """All nodes."""
+        for node in self._nodes:
+            self._start(node)
+
+    def rage(self, is_over: Callable[[], bool]) -> None:
+        """Until then; all is well afterwards. Raises AssertionError if a node ends by itself."""
+        while not is_over():
+            self._end_what_is_due(time.monotonic())
+            self._do_something()
+            time.sleep(self._dice.uniform(*PAUSE_S))
+            assert not self.processes.ended(), self.processes.ended()
+        while self._due:
+            heapq.heappop(self._due)[2]()
+        self._network.set(Weather())
+
+    def _do_something(self) -> None:
+        what = self._dice.choice([self._kill, self._pause, self._cut, self._change_weather])
+        what()
+
+    def _until(self, seconds: tuple[float, float], end: Callable[[], None]) -> None:
+        self._begun += 1  # so that two of one time can be told apart
+        until = time.monotonic() + self._dice.uniform(*seconds)
+        heapq.heappush(self._due, (until, self._begun, end))
+
+    def _end_what_is_due(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            heapq.heappop(self._due)[2]()
+
+    # Nodes
+
+    def _kill(self) -> None:
+        node = self._victim()
+        if node:
+            self._count("kills")
+            self.processes.kill(node)
+            self._until(DOWN_S, lambda: self._start(node))
+
+    def _pause(self) -> None:
+        node = self._victim()
+        if node:
+            self._count("pauses")
+            self.processes.pause(node)
+            self._until(STOPPED_S, lambda: self._resume(node))
+
+    def _victim(self) -> int:
+        """Who goes away now; 0 if too many have."""
+        if 2 * (len(self._away) + 1) >= len(self._nodes):
+            return 0
+        here = [node for node in self._nodes if node not in self._away]
+        node = self._dice.choice(here)
+        if self._leader in here and self._dice.random() < OFTEN_THE_LEADER:
+            node = self._leader
+        self._away.add(node)
+        return node
+
+    def _start(self, node: int) -> None:
+        clock = self._dice.choice(CLOCKS)
+        self.happened["skewed clocks"] += clock != 1000
+        self.processes.start(node, {**self._network.environment, "RAFT_DESK_CLOCK": str(clock)})
+        self._away.discard(node)
+
+    def _resume(self, node: int) -> None:
+        self.processes.resume(node)
+        self._away.discard(node)
+
+    # Network
+
+    def _cut(self) -> None:
+        if self._cuts:
+            return
+        self._count("partitions")
+        shape = self._dice.choice([self._halves, self._one_alone, self._one_way, self._ring])
+        self._cuts = shape()
+        self._set_weather()
+        self._until(CUT_S, self._mend)
+
+    def _halves(self) -> list[tuple[int, int]]:
+        """Clients reach all, as they would by another way."""
+        some = self._dice.sample(self._nodes, len(self._nodes) // 2)
+        others = [node for node in self._nodes if node not in some]
+        return [pair for a in some for b in others for pair in ((a, b), (b, a))]
+
+    def _one_alone(self) -> list[tuple[int, int]]:
+        """From other nodes; and, or not, from clients."""
+        one = self._leader or self._dice.choice(self._nodes)
+        others = [node for node in [CLIENTS, *self._nodes] if node != one]
+        if self._dice.random() < 0.5:
+            others.remove(CLIENTS)
+        return [pair for other in others for pair in ((one, other), (other, one))]
+
+    def _one_way(self) -> list[tuple[int, int]]:
+        one = self._leader or self._dice.choice(self._nodes)
+        others = self._dice.sample([n for n in [CLIENTS, *self._nodes] if n != one], 3)
+        if self._dice.random() < 0.5:
+            return [(one, other) for other in others]
+        return [(other, one) for other in others]
+
+    def _ring(self) -> list[tuple[int, int]]:
+        """Each hears two others: all have a majority, and not the same one."""
+        ring = self._dice.sample(self._nodes, len(self._nodes))
+        return [
+            (a, b)
+            for i, a in enumerate(ring)
+            for j, b in enumerate(ring)
+            if (i - j) % len(ring) not in (0, 1, len(ring) - 1)
+        ]
+
+    def _mend(self) -> None:
+        self._cuts = []
+        self._set_weather()
+
+    def _change_weather(self) -> None:
+        self._count("weathers")
+        dice = self._dice
+        self._weather = dice.choice(
+            [
+                Weather(),
+                Weather(lost=dice.uniform(0, 0.2)),
+                Weather(doubled=dice.uniform(0, 0.2), late=dice.uniform(0, 0.2), late_ms=400),
+                Weather(0.1, 0.1, 0.3, dice.randint(5, 200)),
+                Weather(late=1.0, late_ms=dice.randint(1, 20)),
+            ]
+        )
+        self._set_weather()
+
+    def _set_weather(self) -> None:
+        weather = self._weather
+        self._network.set(
+            Weather(weather.lost, weather.doubled, weather.late, weather.late_ms, self._cuts)
+        )
+
+    # What nodes tell
+
+    def _count(self, what: str) -> None:
+        self.happened[what] += 1
+
+    def _take_line(self, node: int, line: str) -> None:
+        event = events.parse(line)
+        with self._hearing:  # each node has a thread that reads its lines
+            if event is None or event.what in ALARMS:
+                self.alarms.append(f"node {node}: {line}")
+            elif event.what == "leader":
+                self.happened["elections"] += 1
+                if int(event.facts["term"]) > self._term:
+                    self._term = int(event.facts["term"])
+                    self._leader = node

@@ -1,0 +1,96 @@
+"""What clients of real processes record under faults is linearizable, and the checker would tell.
+
+`python -m tests.cluster.histories` records longer ones.
+"""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import histories, history
+from tests.cluster.histories import Run, keep, record, verdict
+from tests.cluster.history import CAS, GET, Operation
+
+SEED = 1
+SECONDS = 8.0
+LEAST = 400  # operations
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return record(SEED, SECONDS, least=LEAST)
+
+
+def overwritten_before(told: list[Operation], late: Operation) -> str | None:
+    """A value of its key that was overwritten when `late` was called, and was certainly there.
+
+    Each value is written once.
+    """
+    sure = [o for o in told if o.key == late.key and not o.is_open and not o.is_observation]
+    before = [o for o in sure if o.returned is not None and o.returned < late.called]
+    last = max(before, key=lambda o: o.called, default=late)
+    old = [o for o in before if o.written and o.returned is not None and o.returned < last.called]
+    return old[-1].written if old else None
+
+
+def test_what_clients_record_under_faults_is_linearizable(run: Run) -> None:
+    wrong = verdict(run.history)
+    if wrong or run.alarms:
+        keep(run)
+    assert not wrong, wrong
+    assert run.alarms == []
+    for what in ("kills", "pauses", "partitions", "elections", "datagrams lost"):
+        assert run.happened[what] > 0, run.happened
+
+
+def test_a_seeded_stale_read_in_a_recorded_history_is_rejected(run: Run) -> None:
+    # given the last read of a key that had several values before
+    place, read, old = next(
+        (place, operation, old)
+        for place, operation in reversed(list(enumerate(run.history)))
+        if operation.kind == GET and (old := overwritten_before(run.history, operation))
+    )
+
+    # when it has the result that was right earlier
+    tampered = [*run.history]
+    tampered[place] = replace(read, result=old)
+
+    # then it is rejected, and told
+    assert f"get {read.key} ({read.how}) -> {old}" in verdict(tampered)
+
+
+def test_a_seeded_lost_update_in_a_recorded_history_is_rejected(run: Run) -> None:
+    # given a cas that failed, for the value that it expected had been overwritten
+    place, cas = next(
+        (place, operation)
+        for place, operation in reversed(list(enumerate(run.history)))
+        if operation.kind == CAS
+        and operation.result is False
+        and operation.arguments[0]
+        and overwritten_before(run.history, operation)
+    )
+    old = overwritten_before(run.history, cas)
+    new = cas.arguments[1]
+
+    # when it has succeeded, and so has undone what was written meanwhile
+    tampered = [*run.history]
+    tampered[place] = replace(cas, arguments=(old, new), result=True)
+
+    # then it is rejected, and told
+    assert f"cas {cas.key} {old} {new} -> True" in verdict(tampered)
+
+
+def test_a_history_that_was_kept_is_checked_again_by_the_command_that_was_printed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(histories, "BUILD", tmp_path / "build")
+    path = keep(replace(run, seed=77))
+    assert history.load(path) == run.history
+    arguments = capsys.readouterr().out.split(": python -m tests.cluster.histories ")[1]
+    monkeypatch.setattr("sys.argv", ["histories.py", *shlex.split(arguments)])
+
+    assert histories.main() == 0
+
+    assert f"linearizable: {len(run.history)} operations" in capsys.readouterr().out
