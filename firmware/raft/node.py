@@ -217,7 +217,11 @@ class Node:
 
     # Their steps, none of which waits for anything but the flash
 
-    def _pass_time(self):
+    def pass_time(self):
+        """Look at the clock. By it is judged what has come already, and never what comes later.
+
+        Else a node that has stood still in between would believe in a lease that is over.
+        """
         now = ticks_ms()
         self.core.pass_time(ticks_diff(now, self._now))
         self._now = now
@@ -227,18 +231,17 @@ class Node:
         self._drive()
 
     def _hear_clients(self):
-        self._pass_time()
         self.service.receive(MAX_BURST)
         self._drive()
         self._hear_peers()  # acknowledgements that came while the command was written
 
     def _take_in(self):
-        self._pass_time()
         # Until all that was read is taken: then the buffer is free for what is to be sent.
         m = self._message
         taken = 0
         while taken < MAX_BURST or not self.endpoint.is_empty():
             frame = self.endpoint.receive()
+            self.pass_time()
             if frame is None:
                 return
             taken += 1

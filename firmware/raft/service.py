@@ -207,6 +207,7 @@ class Service:
             return  # a copy of one that waits
         if len(self._reads) + len(self.reads_wait) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
+        self._node.pass_time()
         try:
             self._core.read(token)
         except NotLeader:

@@ -96,8 +96,8 @@ class FakeSocket:
 class Target:
     """Node 1 of three, with a log of six entries, the first three committed."""
 
-    def __init__(self, role: int) -> None:
-        config = {
+    def __init__(self, role: int, **settings: Any) -> None:
+        config = settings | {
             "id": 1,
             "cluster": CLUSTER,
             "nodes": {n: {"host": "127.0.0.1", "port": 0, "client_port": 0} for n in "123"},
