@@ -225,7 +225,7 @@ class SimNode(Node):
         known = " ".join("%s=%s" % fact for fact in sorted(facts.items()))
         self.board.world.note("n%d %s %s", self.id, what, known)
 
-    def _pass_time(self) -> None:
+    def pass_time(self) -> None:
         now = self.board.ticks_ms()
         self.core.pass_time(now - self._now)
         self._now = now
