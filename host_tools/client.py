@@ -29,7 +29,7 @@ MAX_RESEND_S = 0.2
 MAX_QUICK_REDIRECTS = 3
 PROBE_S = 0.02  # between two questions to all nodes who leads ...
 PROBE_SHARE = 0.1  # ... or this share of the time without a leader, if that is longer
-PROBE = requests.get_query(b"?")  # only a leader answers it, whatever the key
+PROBE = requests.read(requests.get_query(b"?"), messages.LEADER)
 
 NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
@@ -206,7 +206,7 @@ class Client:
         self._number = 0
 
     def _read(self, query: bytes) -> bytes:
-        request = _Request(messages.READ, query)
+        request = _Request(messages.READ, requests.read(query))
         answer = self._ask(request, time.monotonic() + self.timeout)
         if answer is None:
             raise NotCommitted(f"{self._reason(request)}; nothing was read; try again")

@@ -60,7 +60,7 @@ class Client:
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
-        request = _Request(messages.READ, requests.get_query(key))
+        request = _Request(messages.READ, requests.read(requests.get_query(key)))
         answer = await self._ask(request, ticks_ms())
         if answer is None:
             raise NotCommitted("%s; nothing was read, try again" % self._reason(request))

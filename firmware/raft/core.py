@@ -163,6 +163,7 @@ class Core:
         # Whom it followed last, and ms since it heard that one. It may have before it started.
         self._heard = _SOMEBODY if lease else NOBODY
         self.silence_ms = 0
+        self._told_commit = MAX_NUMBER  # follower: what its leader last told; not heard yet
         self._gave_way = False  # to another pre-candidate, since a leader was heard
         self._is_sent = False  # candidate: the leader wants it to lead
         self._answers = {}  # candidate: node id -> granted
@@ -280,6 +281,15 @@ class Core:
         self.is_out = False
         self._known_commit = 0
         self._lead()
+
+    def age_ms(self):
+        """For how many ms, at most, there may have been commits that this node doesn't know of.
+
+        Less the time that its leader's last message took. MAX_NUMBER: that isn't known.
+        """
+        if self.leading:
+            return self.leading.age_ms()
+        return self.silence_ms if self._told_commit <= self.commit else MAX_NUMBER
 
     def step(self, m):
         """Take in one message from another node."""
@@ -434,6 +444,7 @@ class Core:
             self._waiting += self.leading.waiting_reads()
             self.successor = self.leading.successor
             self.leading = None
+            self._told_commit = MAX_NUMBER
         if self.role != FOLLOWER:
             self.role = FOLLOWER
             self._draw_timeout()
@@ -590,6 +601,7 @@ class Core:
         self.is_out = False
         self.successor = NOBODY
         self._elapsed = self.silence_ms = 0
+        self._told_commit = m.commit
         return True
 
     def _handle_append(self, m):

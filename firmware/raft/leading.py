@@ -80,6 +80,7 @@ class Leading:
         self._since_send = 0  # ms since the last heartbeat
         self._since_check = 0  # ms since the last check of the quorum
         self._settled = 0  # the commit index at the last check
+        self._checked_ms = 0  # how long before that one the one before it was
         self._must_send = True  # a heartbeat or a read wants a round
         self._news = False  # the commit index has moved
         self._more = False  # there may be entries to send
@@ -156,6 +157,7 @@ class Leading:
         if heard < members.quorum:
             core.give_way()
             return False
+        self._checked_ms = since
         settled, self._settled = self._settled, core.commit
         if not self.successor and not self._changes():
             try:
@@ -354,6 +356,14 @@ class Leading:
             self._probe = 0
             self._has_lease = True
             self._lease_until = (self._probe_at + self._lease_ms()) & MAX_NUMBER
+
+    def age_ms(self):
+        """See `Core.age_ms`: by the lease, or the last check of the quorum."""
+        if self.core.commit < self.own_term_from:
+            return MAX_NUMBER
+        if self.has_lease() or not self._voters:
+            return 0
+        return self._since_check + self._checked_ms
 
     # What peers answer
 

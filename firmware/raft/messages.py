@@ -63,7 +63,10 @@ answer when it is accepted. APPEND and RESCUE are followed by entries up to the 
 Between clients and nodes (`request` is the client's own number, given back in the reply):
 
     WRITE    u32 request, command (`sessions.py`; the log has the leader's stamp in front of it)
-    READ     u32 request, query (`machines.py`, `kv.py`)
+    READ     u32 request, u8 how: 0 any node that knows a leader answers, and nobody ever with an
+             old state; 1 the leader alone; 2 the node that is asked, from its own copy. Then the
+             query (`machines.py`, `kv.py`). The answer to 2 begins with u32: the copy's age in
+             ms, 2^30 - 1 if that isn't known
     STATUS   u32 request
     ADMIN    u32 request, order (`admin.py`)
     MEMBERS  u32 request (the answer: `status.py`)
@@ -116,6 +119,11 @@ REPLY = 35
 ADMIN = 37
 MEMBERS = 38
 HELLO = 39  # discovery.py
+
+# How a READ is to be answered
+ANY = 0
+LEADER = 1
+LOCAL = 2
 
 # Kinds of log entries
 NOOP = 0

@@ -114,6 +114,12 @@ class Node:
         if self._is_anybody_auto():
             self._discover()
 
+    def age_ms(self):
+        """How old its copy of the state may be, in ms: see `Core.age_ms`."""
+        if self.applied < self.core.commit:
+            return messages.MAX_NUMBER
+        return self.core.age_ms()
+
     def others(self):
         """The ids of all other nodes."""
         return sorted([node for node in self._places if node != self.id])

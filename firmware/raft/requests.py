@@ -143,6 +143,17 @@ def lock_result(result):
     return struct.unpack("<II", result)
 
 
+def read(query, how=messages.ANY):
+    """What a READ carries."""
+    return bytes((how,)) + query
+
+
+def age_of(answer):
+    """What a node has answered from its own copy -> (its age in ms or None, the answer)."""
+    age_ms = struct.unpack_from("<I", answer)[0]
+    return (None if age_ms == messages.MAX_NUMBER else age_ms), answer[4:]
+
+
 def get_answer(answer):
     """The value (bytes) or None."""
     return answer[1:] if answer[0] else None

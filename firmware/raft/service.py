@@ -1,6 +1,7 @@
 """What a node does for clients: their commands, reads and questions after its state."""
 
 import json
+import struct
 
 from raft import messages
 from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
@@ -99,11 +100,7 @@ class Service:
         applied = self._node.applied
         while self.reads_wait and self.reads_wait[0][0] <= applied:
             _, client, query = self.reads_wait.pop(0)
-            answer = self._machine.machine.query(query)
-            if answer is None:
-                self._reply(client, messages.BAD)
-            else:
-                self._reply(client, messages.OK, answer)
+            self._answer(client, query)
 
     def lost_leadership(self):
         """What waits for a commit has an open outcome: told when there is another leader.
@@ -201,7 +198,14 @@ class Service:
         else:
             self._wait_for(index, client)
 
-    def _read(self, client, query):
+    def _read(self, client, payload):
+        how, query = payload[0] if payload else messages.LOCAL, payload[1:]
+        if how > messages.LOCAL:
+            return self._reply(client, messages.BAD)
+        if how == messages.LOCAL:
+            return self._read_here(client, query)
+        if how == messages.LEADER and self._core.role != LEADER:
+            return self._reply(client, messages.NOT_LEADER)
         token = (client, query)
         if token in self._reads:
             return  # a copy of one that waits
@@ -213,6 +217,19 @@ class Service:
         except NotLeader:
             return self._reply(client, messages.NOT_LEADER)
         self._reads.append(token)
+
+    def _read_here(self, client, query):
+        if not self._node.compaction.restored:
+            return self._reply(client, messages.BUSY)  # its copy isn't whole yet
+        age = struct.pack("<I", self._node.age_ms())
+        self._answer(client, query, age)
+
+    def _answer(self, client, query, before=b""):
+        answer = self._machine.machine.query(query)
+        if answer is None:
+            self._reply(client, messages.BAD)
+        else:
+            self._reply(client, messages.OK, before + answer)
 
     def _reply(self, client, status, result=b""):
         sender, number = client

@@ -77,7 +77,8 @@ class Client:
             self._payload = sessions.OPEN
         elif dice.below(10) < self.world.plan.reads:
             self._what = _READ
-            self._payload = requests.get_query(self._key)
+            how = messages.LEADER if self.dice.one_in(3) else messages.ANY
+            self._payload = requests.read(requests.get_query(self._key), how)
         else:
             self._what = _WRITE
             self._command += 1

@@ -82,7 +82,7 @@ class Leader:
             self._index += 1
             answer = self._sessions.apply(self._index, sessions.entry(self.time, request.payload))
         elif request.kind == messages.READ:
-            answer = self.machine.query(request.payload)
+            answer = self.machine.query(request.payload[1:])
         return answer
 
 

@@ -133,7 +133,7 @@ class World:
     def do(self, request):
         """What the leader does at once; its answer."""
         if request.kind == messages.READ:
-            return self.store.query(request.payload)
+            return self.store.query(request.payload[1:])
         self.index += 1
         return self.sessions.apply(self.index, sessions.entry(self.time, request.payload))
 

@@ -175,7 +175,7 @@ def requests() -> list[bytes]:
         for number, kind, payload in (
             (1, WRITE, sessions.OPEN),
             (2, WRITE, command),
-            (3, READ, encode.get_query(b"key")),
+            (3, READ, encode.read(encode.get_query(b"key"))),
             (4, STATUS, b""),
         )
     ]
