@@ -20,13 +20,13 @@ from host_tools.events import Event
 from host_tools.flashing import FlashError
 from host_tools.ports import PortAbsent, PortError
 from host_tools.repl import PROMPT, Repl, ReplError
+from host_tools.view import LEARNER, OUT
 
 ANSWER_S = 3.0  # for a node to answer; it may be measuring its links, or erasing flash
 READ_S = 0.1
 # What the boot loaders say where there is nothing to start
 NOTHING_TO_START = re.compile(rb"invalid header: 0x|invalid magic|waiting for download|No bootable")
 AT_REPL, OTHER, NOTHING = "REPL", "another program", "no MicroPython"
-LEARNER = "learner"  # firmware/raft/core.py, role_name
 JOINING = "joining"  # a node that waits for its network (firmware/board/console.py)
 
 FACTS = """
@@ -81,8 +81,8 @@ class Asked:
 
     @property
     def has_vote(self) -> bool:
-        """Whether it counts for a majority: a learner does not."""
-        return self.takes_part and self.runs != LEARNER
+        """Whether it counts for a majority: a learner, and who is no member, does not."""
+        return self.takes_part and self.runs not in (LEARNER, OUT)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from host_tools import cluster as cluster_file
-from host_tools.firmware import kv, messages, requests, sessions
+from host_tools import membership
+from host_tools.firmware import admin, kv, members, messages, requests, sessions
+from host_tools.membership import Membership
 
 RESEND_S = 0.02  # to a leader that doesn't answer; twice as long each time ...
 USUAL_WAITS = 3  # ... or this many times as long as its answers usually take, if that is longer
@@ -33,10 +35,15 @@ PROBE = requests.read(requests.get_query(b"?"), messages.LEADER)
 
 NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
+OPEN_CHANGE = "it may have taken effect, or may yet: see `raftctl members`, or do it again"
 
 ClusterError = requests.ClusterError
 NotCommitted = requests.NotCommitted
 Unknown = requests.Unknown
+
+
+class Refused(NotCommitted):
+    """The cluster can't do that; it says why, and what to do."""
 
 
 class _Request(requests.Attempts):
@@ -50,6 +57,8 @@ class _Request(requests.Attempts):
         self.numbers: dict[int, int] = {}  # number of an attempt -> node
         self.number = 0  # of this attempt
         self.began = 0.0
+        self.leader = 0  # named in the answer
+        self.refusal = ""  # why it can't be done
 
     def begin(self, number: int, node: int, now: float) -> None:
         """A new attempt."""
@@ -63,7 +72,8 @@ class Client:
 
     A context manager; not for several threads at once. Every method but `statuses` raises
     NotCommitted or Unknown when the cluster can't answer. After Unknown the client may go
-    on: copies of the old command that arrive later than its next one are ignored.
+    on: copies of the old command that arrive later than its next one are ignored. Members that
+    the file doesn't know are found by those that it knows.
     Raises ClusterFileError, and OSError if no host of the file can be found.
     """
 
@@ -155,22 +165,97 @@ class Client:
 
     def statuses(self, nodes: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
         """What each of `nodes` (all of them) says of itself; those that don't answer lack."""
+        wanted = set(self._addresses if nodes is None else nodes)
+        found = {
+            node: json.loads(result)
+            for node, status, _, result in self._ask_each(wanted, messages.STATUS, b"")
+            if status == messages.OK
+        }
+        return dict(sorted(found.items()))
+
+    # Members. To ask for what is so already is well; Refused says why something can't be.
+
+    def members(self) -> Membership:
+        """Who is one, told by the leader if it answers; else the newest that any node knows."""
+        newest = None
+        for node, status, _, result in self._ask_each(self._addresses, messages.MEMBERS, b""):
+            if status == messages.OK:
+                told = membership.read(node, result)
+                self._meet(told)
+                if told.leader:
+                    return told
+                if newest is None or told.index > newest.index:
+                    newest = told
+        if newest is None:
+            raise NotCommitted(f"no node has answered within {self.timeout:g} s; try again")
+        return newest
+
+    def add_member(self, member: cluster_file.Member) -> None:
+        """Make it a member: a learner, which becomes a voter by itself unless it is to be none.
+
+        Of one that is a member already, address and priority are changed.
+        """
+        role = members.STANDBY if member.voter else members.LEARNER
+        place = member.host, member.port, member.client_port
+        record = members.record(member.id, role, member.priority, *place)
+        self._change(bytes((admin.ADD,)) + record)
+
+    def remove_member(self, node: int) -> None:
+        self._change(bytes((admin.REMOVE, node)))
+
+    def promote(self, node: int) -> None:
+        """Let a learner become a voter."""
+        self._change(bytes((admin.PROMOTE, node)))
+
+    def transfer(self, node: int = 0) -> int:
+        """Let that node lead, or whichever fits best; the node that leads now, if it is told."""
+        hint = self._change(bytes((admin.TRANSFER, node)))
+        self.leader = hint if hint in self._addresses else 0
+        return hint
+
+    def recover(self, node: int, survivors: Iterable[int]) -> None:
+        """Let `node` make a new cluster of itself and the other survivors of one.
+
+        For a cluster that has lost its majority for good: what only the dead had is lost.
+        """
+        request = bytes((admin.RECOVER, *survivors))
+        for _, status, _, result in self._ask_each([node], messages.ADMIN, request):
+            if status == messages.OK:
+                return
+            raise Refused(_text(result) or f"node {node} can't do that now; try again")
+        raise Unknown(f"node {node} has not answered within {self.timeout:g} s; {OPEN_CHANGE}")
+
+    def _change(self, payload: bytes) -> int:
+        """The leader that is named in the answer."""
+        request = _Request(messages.ADMIN, payload)
+        if self._ask(request, time.monotonic() + self.timeout) is None:
+            raise self._failure(request, OPEN_CHANGE)
+        return request.leader
+
+    def _ask_each(
+        self, nodes: Iterable[int], kind: int, payload: bytes
+    ) -> Iterator[tuple[int, int, int, bytes]]:
+        """(node, status, leader, result) of each node that answers, as they come."""
         deadline = time.monotonic() + self.timeout
-        missing = set(self._addresses if nodes is None else nodes) & set(self._addresses)
-        found: dict[int, dict[str, Any]] = {}
+        missing = set(nodes) & set(self._addresses)
         number = self._next_number()
         wait = RESEND_S
         while missing and time.monotonic() < deadline:
             for node in missing:
-                self._send(node, messages.STATUS, number, b"")
+                self._send(node, kind, number, payload)
             until = min(time.monotonic() + wait, deadline)
             while missing and (reply := self._receive(until)):
-                node, answered, status, _, result = reply
-                if answered == number and node in missing and status == messages.OK:
-                    found[node] = json.loads(result)
+                node, answered, status, hint, result = reply
+                if answered == number and node in missing:
                     missing.remove(node)
+                    yield node, status, hint, result
             wait = min(2 * wait, MAX_RESEND_S)
-        return dict(sorted(found.items()))
+
+    def _meet(self, told: Membership) -> None:
+        """Learn where members are that the file doesn't know."""
+        for member in told.nodes.values():
+            if member.id not in self._addresses and cluster_file.is_address(member.host):
+                self._addresses[member.id] = member.host, member.client_port
 
     # Commands and reads
 
@@ -212,13 +297,15 @@ class Client:
             raise NotCommitted(f"{self._reason(request)}; nothing was read; try again")
         return answer
 
-    def _failure(self, request: _Request) -> ClusterError:
+    def _failure(self, request: _Request, outcome: str = OPEN_OUTCOME) -> ClusterError:
+        if request.refusal:
+            return Refused(request.refusal)
         if request.may_have_effect():
-            return Unknown(f"{self._reason(request)}; {OPEN_OUTCOME}")
+            return Unknown(f"{self._reason(request)}; {outcome}")
         return NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
 
     def _reason(self, request: _Request) -> str:
-        count = len(self.cluster.nodes)
+        count = len(self._addresses)
         if not request.heard:
             return f"none of the {count} nodes has answered within {self.timeout:g} s"
         if request.problem:
@@ -226,11 +313,11 @@ class Client:
         if self.leader in request.heard and request.copies > 1:
             return (
                 f"node {self.leader} leads, but has not done it within {self.timeout:g} s: "
-                f"does it reach a majority ({self.cluster.majority} of {count})?"
+                "does it reach a majority of the voters (`raftctl members`)?"
             )
         return (
             f"no leader has answered within {self.timeout:g} s: {len(request.heard)} of {count} "
-            f"nodes answer, {self.cluster.majority} are needed"
+            "nodes answer, and a majority of the voters is needed (`raftctl members`)"
         )
 
     # Asking until the leader has answered
@@ -241,7 +328,7 @@ class Client:
         Or if none can come, which `request.is_hopeless` tells.
         """
         pace = _Pace(self._usual_s)
-        probe = -1
+        probe = asked = -1
         while (now := time.monotonic()) < deadline:
             if not self.leader:
                 pace.suspect(now)
@@ -263,15 +350,24 @@ class Client:
                 continue
             node, number, status, hint, result = reply
             request.heard.add(node)
+            if number == asked and status == messages.OK:
+                self._meet(membership.read(node, result))
+                continue
+            if hint and hint not in self._addresses:
+                asked = self._next_number()
+                self._send(node, messages.MEMBERS, asked, b"")
             if request.numbers.get(number) == node:
                 if status == messages.OK:
                     self.leader = node
+                    request.leader = hint
                     took_s = min(time.monotonic() - request.began, MAX_RESEND_S)
                     self._usual_s += (took_s - self._usual_s) / 8
                     return result
                 if number == request.number and request.copies:
                     self._refused(request, status, hint, pace)
-                    if request.is_hopeless:
+                    if status == messages.REFUSED:
+                        request.refusal = _text(result)
+                    if request.is_hopeless or request.refusal:
                         return None
             elif number == probe and self._learned(request, node, status, hint):
                 pace.trust()
@@ -369,7 +465,10 @@ class _Pace:
 def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
     """Where the nodes listen to clients. A node whose name isn't known counts as silent."""
     addresses = {}
+    problem = None
     for member in cluster.nodes.values():
+        if not member.host:
+            continue  # it isn't known yet
         try:
             found = socket.getaddrinfo(
                 member.host, member.client_port, socket.AF_INET, socket.SOCK_DGRAM
@@ -379,8 +478,13 @@ def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
         else:
             addresses[member.id] = (str(found[0][4][0]), member.client_port)
     if not addresses:
-        raise OSError(f"{cluster.path}: no host of any node can be found: {problem.strerror}")
+        why = f": {problem.strerror}" if problem else ""
+        raise OSError(f"{cluster.path}: no host of any node can be found{why}")
     return addresses
+
+
+def _text(result: bytes) -> str:
+    return result.decode("utf-8", "replace")
 
 
 def _bytes(key: str | bytes) -> bytes:

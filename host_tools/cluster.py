@@ -9,20 +9,20 @@ import random
 import re
 import socket
 from bisect import bisect_right
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
 from host_tools import settings
-from host_tools.firmware import FIRMWARE, Machines, kv, sectors_needed, sessions
+from host_tools.firmware import FIRMWARE, Machines, kv, members, sectors_needed, sessions
 from host_tools.settings import FileError, Table
 
 DEFAULT_FILE = "cluster.toml"
 MAX_NODE = 254
+MAX_NODES = members.MAX_MEMBERS
 MAX_PORT = 65535
 PORT = 7100  # a node's own ports on a desk: these plus its id
 CLIENT_PORT = 7200
@@ -32,6 +32,9 @@ FLASH_KB = 4096
 STATE_KB = 256
 BLOCK_KB = 4
 MAX_KB = 1 << 20
+SESSION_S = 3600
+MAX_S = 1_000_000  # a node counts in ms, up to 2^30
+MAX_PRIORITY = 255
 LOOPBACK = "127.0.0.1"
 FREE_PORTS = range(20_000, 32_768)  # Linux and macOS hand out those from 32,768 and 49,152 on
 APPS = FIRMWARE / "apps"
@@ -46,6 +49,16 @@ name = {quoted}
 heartbeat_ms = {heartbeat_ms}
 # A node that hears no leader for a random time between these two stands for election.
 election_ms = [{election_ms[0]}, {election_ms[1]}]
+# The nodes that a new cluster begins with. Any other waits until `raftctl add` makes it a member:
+# two parts of a cluster that was made larger in this file alone could each elect a leader.
+founders = {founders}{options}
+
+# A voter unheard of for so long is named by `raftctl status`, and removed if `remove` is true and
+# so many others stay.
+[dead]
+after_s = {dead.after_s}
+remove = {remove}
+least = {dead.least}
 """
 DESK = """
 # Nodes on this machine only: the size of a new node's flash log, and of its keys and values.
@@ -62,7 +75,8 @@ APP = """
 """
 NODES = """
 # One of these per node: the id is from 1 to 254; nodes talk to each other at `port`, and
-# clients to them at `client_port`, both by UDP.
+# clients to them at `client_port`, both by UDP. `voter = false`: it has a copy, and no vote.
+# `priority` (0 to 255): of the nodes that could lead, the one with the highest does.
 """
 BOARD_NODES = """\
 # A board is known by its MAC, wherever it is plugged in; `board` is its folder in boards/. An
@@ -81,6 +95,8 @@ class Member:
 
     host: empty as long as the address of a board isn't known. mac, board: which board it is
     (lower case, with colons), and of which kind (a folder in boards/); empty on a desk.
+    voter: false for a learner that stays one. priority: of those that can lead, the highest
+    does. join: it isn't one of the founders, and waits until it is added.
     """
 
     id: int
@@ -89,13 +105,29 @@ class Member:
     client_port: int
     mac: str = ""
     board: str = ""
+    voter: bool = True
+    priority: int = 0
+    join: bool = False
+
+
+@dataclass(frozen=True)
+class Dead:
+    """When a voter that isn't heard counts as dead (s), and whether it is removed then.
+
+    least: so many voters stay.
+    """
+
+    after_s: int = 600
+    remove: bool = False
+    least: int = 3
 
 
 @dataclass(frozen=True)
 class Cluster:
     """path: of its file. app: what runs beside the node on each board, and its settings.
 
-    The sizes (KB) and `slow_flash` are those of nodes on a desk.
+    The sizes (KB) and `slow_flash` are those of nodes on a desk. lease: whether a leader answers
+    reads by its lease. session_s: how long an unused client session lasts.
     """
 
     path: Path
@@ -107,10 +139,18 @@ class Cluster:
     state_kb: int = STATE_KB
     slow_flash: bool = False
     app: dict[str, Any] = field(default_factory=dict)
+    lease: bool = False
+    session_s: int = SESSION_S
+    dead: Dead = Dead()
 
     @property
-    def majority(self) -> int:
-        return len(self.nodes) // 2 + 1
+    def voters(self) -> list[int]:
+        """As far as the file knows them; the members themselves know better."""
+        return [member.id for member in self.nodes.values() if member.voter]
+
+    @property
+    def founders(self) -> list[int]:
+        return [member.id for member in self.nodes.values() if not member.join]
 
     @property
     def has_boards(self) -> bool:
@@ -118,16 +158,25 @@ class Cluster:
 
     def config(self, node: int) -> dict[str, Any]:
         """What that node's `config.json` holds wherever it runs (firmware/README.md)."""
-        return {
+        config = {
             "id": node,
             "cluster": self.name,
             "nodes": {
-                str(m.id): {"host": m.host, "port": m.port, "client_port": m.client_port}
-                for m in self.nodes.values()
+                str(member.id): _node_config(member)
+                for member in self.nodes.values()
+                if member.host or member.id == node or not member.join
             },
             "heartbeat_ms": self.heartbeat_ms,
             "election_ms": list(self.election_ms),
         }
+        # What is as usual needs no room on a board.
+        if self.lease:
+            config["lease"] = True
+        if self.session_s != SESSION_S:
+            config["session_s"] = self.session_s
+        if self.dead != Dead():
+            config["dead"] = asdict(self.dead)
+        return config
 
     def desk_config(self, node: int) -> dict[str, Any]:
         """The same for a node that runs on a desk."""
@@ -141,21 +190,46 @@ class Cluster:
         how = "`raftctl up` brings its boards to life."
         if not self.has_boards:
             how = "`raftctl node --id 1` runs one of its nodes here."
-        text = HEADER.format(how=how, quoted=tomlkit.string(self.name).as_string(), **vars(self))
+        options = "\nlease = true" if self.lease else ""
+        if self.session_s != SESSION_S:
+            options += f"\nsession_s = {self.session_s}"
+        text = HEADER.format(
+            how=how, quoted=tomlkit.string(self.name).as_string(), founders=self.founders,
+            options=options, remove=str(self.dead.remove).lower(), **vars(self),
+        )  # fmt: skip
         if self.has_boards:
             text += APP + NODES + BOARD_NODES
         else:
             slow_flash = "\nslow_flash = true" if self.slow_flash else ""
             text += DESK.format(**vars(self) | {"slow_flash": slow_flash}) + NODES
-        return text + "".join(map(_node_text, self.nodes.values()))
+        return text + "".join("\n" + node_text(member) for member in self.nodes.values())
 
 
-def _node_text(member: Member) -> str:
-    text = f"\n[[node]]\nid = {member.id}\n"
+def node_text(member: Member) -> str:
+    """Its section of the file."""
+    text = f"[[node]]\nid = {member.id}\n"
     if member.mac:
         text += f'mac = "{member.mac}"\nboard = "{member.board}"\n'
     text += f'host = "{member.host}"\n'
-    return text + f"port = {member.port}\nclient_port = {member.client_port}\n"
+    text += f"port = {member.port}\nclient_port = {member.client_port}\n"
+    if not member.voter:
+        text += "voter = false\n"
+    if member.priority:
+        text += f"priority = {member.priority}\n"
+    return text
+
+
+def _node_config(member: Member) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "host": member.host, "port": member.port, "client_port": member.client_port,
+    }  # fmt: skip
+    if not member.voter:
+        config["voter"] = False
+    if member.priority:
+        config["priority"] = member.priority
+    if member.join:
+        config["join"] = True
+    return config
 
 
 def on_desk(path: Path, nodes: int) -> Cluster:
@@ -193,17 +267,6 @@ def is_address(host: str) -> bool:
     return True
 
 
-def add_hosts(path: Path, hosts: Mapping[int, str]) -> None:
-    """Write these addresses into the file, whose comments stay. Raises OSError."""
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    for entry in document.get("node", []):
-        if entry["id"] in hosts:
-            entry["host"] = hosts[entry["id"]]
-    new = path.with_name(path.name + ".new")
-    new.write_text(tomlkit.dumps(document), encoding="utf-8")
-    new.replace(path)
-
-
 def flash_kb_needed(state_kb: int) -> int:
     """The smallest flash log (KB) for a state machine of that size (firmware/raft/node.py)."""
     machine = sessions.Sessions(Machines(kv.KeyValue(state_kb * 1024)))
@@ -214,16 +277,19 @@ def load(path: str | os.PathLike[str]) -> Cluster:
     """The cluster of that file. Raises ClusterFileError."""
     path = Path(path)
     absent = "write one with `raftctl init`, or name yours with --cluster"
-    root = settings.read(path, absent, ClusterFileError)
-    root.known("cluster", "desk", "app", "node")
-    return _cluster(path, root)
+    return _cluster(path, settings.read(path, absent, ClusterFileError))
+
+
+def parse(path: Path, text: str) -> Cluster:
+    """The cluster of a text that is to be that file's. Raises ClusterFileError."""
+    return _cluster(path, settings.parse(path, text, ClusterFileError))
 
 
 def load_with_hosts(path: str | os.PathLike[str]) -> Cluster:
-    """The same, if it tells where all nodes are. Raises ClusterFileError."""
+    """The same, if it tells where all nodes are that it began with. Raises ClusterFileError."""
     loaded = load(path)
     for member in loaded.nodes.values():
-        if not member.host:
+        if not member.host and not member.join:
             raise ClusterFileError(
                 f"{path}: node {member.id} has no host yet: `raftctl up` finds it out"
             )
@@ -231,22 +297,51 @@ def load_with_hosts(path: str | os.PathLike[str]) -> Cluster:
 
 
 def _cluster(path: Path, root: Table) -> Cluster:
+    root.known("cluster", "desk", "app", "dead", "node")
     cluster = root.table("cluster")
-    cluster.known("name", "heartbeat_ms", "election_ms")
+    cluster.known("name", "heartbeat_ms", "election_ms", "founders", "lease", "session_s")
     desk = root.table("desk", {})
     desk.known("flash_kb", "state_kb", "slow_flash")
     heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
     flash_kb, state_kb = _sizes(desk)
+    nodes = _with_founders(cluster, _nodes(root))
     return Cluster(
         path,
         cluster.text("name"),
-        _nodes(root),
+        nodes,
         heartbeat_ms,
         cluster.election_ms(heartbeat_ms, ELECTION_MS),
         flash_kb,
         state_kb,
         desk.flag("slow_flash"),
         _app(root),
+        cluster.flag("lease"),
+        cluster.number("session_s", 1, MAX_S, SESSION_S),
+        _dead(root),
+    )
+
+
+def _with_founders(cluster: Table, nodes: dict[int, Member]) -> dict[int, Member]:
+    """The same nodes; those that aren't named among the founders, if these are named, join."""
+    founders = cluster.values.get("founders", list(nodes))
+    if not isinstance(founders, list) or not all(type(node) is int for node in founders):
+        cluster.fail("founders", f"is {founders!r}, and must be a list of ids such as [1, 2, 3]")
+    for node in founders:
+        if node not in nodes:
+            cluster.fail("founders", f"names {node}, and no [[node]] has that id: remove it there")
+    if founders and not any(nodes[node].voter for node in founders):
+        problem = "has no voter, so nobody could lead: remove `voter = false` of some of them"
+        cluster.fail("founders", problem)
+    return {i: replace(member, join=i not in founders) for i, member in nodes.items()}
+
+
+def _dead(root: Table) -> Dead:
+    table = root.table("dead", {})
+    table.known("after_s", "remove", "least")
+    return Dead(
+        table.number("after_s", 1, MAX_S, Dead.after_s),
+        table.flag("remove"),
+        table.number("least", 1, MAX_NODES, Dead.least),
     )
 
 
@@ -290,7 +385,7 @@ def _nodes(root: Table) -> dict[int, Member]:
     nodes: dict[int, Member] = {}
     taken: dict[tuple[str, int], str] = {}
     for entry in root.entries("node"):
-        entry.known("id", "mac", "board", "host", "port", "client_port")
+        entry.known("id", "mac", "board", "host", "port", "client_port", "voter", "priority")
         node = entry.number("id", 1, MAX_NODE)
         if node in nodes:
             entry.fail("id", f"is {node} like another node's: give each node its own")
@@ -307,6 +402,8 @@ def _nodes(root: Table) -> dict[int, Member]:
             entry.number("client_port", 1, MAX_PORT),
             mac,
             board,
+            entry.flag("voter", True),
+            entry.number("priority", 0, MAX_PRIORITY, 0),
         )
         for key in ("port", "client_port"):
             place = member.host, getattr(member, key)
@@ -314,4 +411,6 @@ def _nodes(root: Table) -> dict[int, Member]:
                 entry.fail(key, f"is {place[1]}, which is {taken[place]} too: choose another one")
             taken[place] = f"the {key} of node {node}"
         nodes[node] = member
+    if len(nodes) > MAX_NODES:
+        root.fail("node", f"is there {len(nodes)} times, and a cluster has at most {MAX_NODES}")
     return nodes

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from host_tools.attached import AT_REPL, JOINING, LEARNER, NOTHING, OTHER, Silent
+from host_tools.attached import AT_REPL, JOINING, NOTHING, OTHER, Silent
 from host_tools.cluster import Cluster, Member, is_address
 from host_tools.deploying import OLDEST
 from host_tools.examining import Board, Link
+from host_tools.view import LEARNER, OUT
 
 ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
@@ -279,17 +280,29 @@ def _cluster(boards: Sequence[Board], described: Cluster | None) -> Iterator[Fin
             what = f"its board, {member.mac}, isn't plugged in here, and answers no other"
             remedy = "give it power; plug it in here to learn more"
             yield Finding(ERROR, f"node {member.id}", what, remedy)
-    learners = [board for board in boards if board.runs == LEARNER]
-    for board in learners:
-        what = "it has no vote, for its flash was empty, exchanged or damaged"
-        remedy = "let it run, and all other nodes, until they have vouched for it"
-        yield Finding(WARNING, _name(board), what, remedy)
-    voters, majority = len(alive) - len(learners), len(known) // 2 + 1
-    if known and voters < majority:
-        what = f"{voters} of {len(known)} nodes run and have a vote, {majority} are needed"
+    voters = set(described.voters) if described else known
+    without = [board for board in boards if board.runs in (LEARNER, OUT)]
+    for board in without:
+        if board.asked.node in voters:
+            yield _without_a_vote(board)
+    standing = (alive & voters) - {board.asked.node for board in without}
+    needed = len(voters) // 2 + 1
+    if voters and len(standing) < needed:
+        what = f"{len(standing)} of {len(voters)} voters run, {needed} are needed"
         yield Finding(ERROR, "cluster", what, "bring up the others")
     else:
         yield from _leaders([board for board in boards if board.term is not None])
+
+
+def _without_a_vote(board: Board) -> Finding:
+    if board.runs == OUT:
+        remedy = f"`raftctl add {board.asked.node}`, or take it out of cluster.toml"
+        return Finding(WARNING, _name(board), "it is no member any more", remedy)
+    what = "it has no vote: its flash was empty, exchanged or damaged, or it isn't added yet"
+    remedy = (
+        "let it run, and all other nodes, until they have vouched for it; see `raftctl members`"
+    )
+    return Finding(WARNING, _name(board), what, remedy)
 
 
 def _leaders(nodes: Sequence[Board]) -> Iterator[Finding]:

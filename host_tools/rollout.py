@@ -1,26 +1,40 @@
 """Makes boards the nodes of a cluster: flashed if need be, deployed, up.
 
 Boards without a running node, all at the same time. Nodes that run are restarted one after the
-other, the leader last, so that the cluster goes on meanwhile.
+other, the leader last, when another one has taken over from it, so that the cluster goes on.
+
+Whether a node may found a cluster is not for the file alone to say: one that a running cluster
+doesn't know waits until it is added, or else new boards could make a second cluster of their own.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from host_tools import attached, boards, cluster, deploying, downloads, flashing
+from host_tools import (
+    attached,
+    boards,
+    cluster,
+    cluster_edits,
+    deploying,
+    downloads,
+    flashing,
+    running,
+)
 from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import APP, RAFT, Board
 from host_tools.cluster import Cluster, Member
 from host_tools.deploying import DeployError
 from host_tools.flashing import FlashError
+from host_tools.membership import Membership
 from host_tools.ports import PortError
 from host_tools.repl import Repl, ReplError
 from host_tools.reporting import Report
+from host_tools.running import Voters
 from host_tools.secret import Wifi
 from host_tools.settings import FileError
 
@@ -68,7 +82,8 @@ class Job:
     """A node on its way, and what has become of it. problem: empty if it is up.
 
     written, removed: files on the board. was_up: whether it was as it should be, and wasn't
-    touched. has_vote: whether it has come up with one.
+    touched. has_vote: whether it has come up with one. is_stranger: the cluster doesn't know it, as
+    far as it has told: it waits to be added.
     """
 
     member: Member
@@ -80,6 +95,7 @@ class Job:
     removed: tuple[str, ...] = ()
     was_up: bool = False
     has_vote: bool = False
+    is_stranger: bool = False
     problem: str = ""
     host: str = ""
     asked: Asked | None = field(default=None, repr=False)
@@ -113,29 +129,53 @@ class Rollout:
         self._force = force
         self._at_once = at_once
         self._report_as = report
+        self._failed: set[int] = set()  # restarted, and not come up
 
     def _report(self, node: int, step: str, share: float | None) -> None:
         self._report_as(f"node {node}", step, share)
 
     def run(self, nodes: Iterable[int], found: Sequence[Asked | Silent]) -> list[Job]:
-        """Bring up these nodes on the boards that were found; one that fails stops no other."""
+        """Bring up these nodes on the boards that were found; one that fails stops no other.
+
+        Raises ClusterFileError.
+        """
         asked = {board.mac: board for board in found if isinstance(board, Asked)}
+        told = running.members(self._cluster.path)
+        self._settle_founders(told)
         jobs = [Job(self._cluster.nodes[node]) for node in dict.fromkeys(nodes)]
         for job in jobs:
             job.asked = asked.get(job.member.mac)
+            job.is_stranger = job.member.id not in told.nodes if told else job.member.join
         self._each(jobs, self._look)
         self._check_hosts(jobs, {job.member.id for job in jobs if not job.problem})
         rolling = [] if self._at_once else [job for job in jobs if _rolls(job)]
         at_once = [job for job in jobs if job not in rolling]
-        voters = {board.node for board in asked.values() if board.has_vote and board.node}
-        is_led = bool(rolling) and len(voters) >= self._cluster.majority
+        seen = {board.node for board in asked.values() if board.has_vote and board.node}
+        voters = self._voters(seen)
+        is_led = bool(rolling) and len(voters.standing) >= voters.needed
         self._each(at_once, self._prepare)
         self._learn(jobs)
-        self._each(at_once, lambda job: self._deploy(job, is_led))
-        voters |= {job.member.id for job in at_once if job.has_vote}
-        for job in sorted(rolling, key=_is_leader):
-            self._each([job], lambda job: self._replace(job, voters))
+        self._each(at_once, lambda job: self._deploy(job, is_led and not job.is_stranger))
+        seen |= {job.member.id for job in at_once if job.has_vote}
+        for job in sorted(rolling, key=lambda job: _is_leader(job, told)):
+            self._each([job], lambda job: self._replace(job, seen))
         return jobs
+
+    def _settle_founders(self, told: Membership | None) -> None:
+        """Write down who has founded the cluster: no other node ever shall."""
+        founders = self._cluster.founders
+        if told:
+            founders = [node for node in founders if node in told.nodes]
+        cluster_edits.set_founders(self._cluster.path, founders)
+        self._cluster = cluster.load(self._cluster.path)
+
+    def _voters(self, seen: set[int]) -> Voters:
+        """What is known of them; seen: those that have told on their serial lines that they run."""
+        told = running.members(self._cluster.path)
+        if told is None or not told.leader:
+            return Voters(seen, len(self._cluster.voters))
+        known = running.voters(told)
+        return replace(known, standing=known.standing - self._failed)
 
     def _each(self, jobs: list[Job], step: Callable[[Job], None]) -> None:
         def attempt(job: Job) -> None:
@@ -186,24 +226,34 @@ class Rollout:
 
     # A node that takes part
 
-    def _replace(self, job: Job, voters: set[int]) -> None:
+    def _replace(self, job: Job, seen: set[int]) -> None:
         """Restart a node as it should be, and wait until it has a leader.
 
-        voters: those that are known to run and to have a vote.
+        seen: voters that have told that they run.
         """
-        others = voters - {job.member.id}
-        most = len(self._cluster.nodes)
-        if len(others) < self._cluster.majority <= len(voters) and most > 2:
+        node = job.member.id
+        voters = self._voters(seen)
+        if not voters.can_spare(node):
+            others = len(voters.standing - {node})
             raise NotUp(
-                f"it was left as it is: without it {len(others)} of {most} nodes run and have a "
-                f"vote, and {self._cluster.majority} are needed; bring up the others first, or go "
-                "on with --at-once"
+                f"it was left as it is: without it {others} of {voters.total} voters run, and "
+                f"{voters.needed} are needed; bring up the others first, or go on with --at-once"
             )
-        voters.discard(job.member.id)
+        seen.discard(node)
+        self._hand_over(node)
+        self._failed.add(node)
         self._prepare(job)
-        self._deploy(job, is_led=True)
+        self._deploy(job, is_led=not job.is_stranger)
+        self._failed.discard(node)
         if job.has_vote:
-            voters.add(job.member.id)
+            seen.add(node)
+
+    def _hand_over(self, node: int) -> None:
+        """Nobody has to miss a leader that goes: another one takes over, or else is elected."""
+        told = running.members(self._cluster.path)
+        if told and told.leader == node and len(told.voters) > 1:
+            self._report(node, "handing over to another leader", None)
+            running.hand_over(self._cluster.path)
 
     # Until the board has MicroPython, and an address
 
@@ -275,10 +325,10 @@ class Rollout:
         hosts = {job.member.id: job.host for job in jobs if job.host and not job.member.host}
         if hosts:
             try:
-                cluster.add_hosts(self._cluster.path, hosts)
-            except OSError as e:
+                cluster_edits.add_hosts(self._cluster.path, hosts)
+            except FileError as e:
                 for job in jobs:
-                    job.problem = job.problem or f"{e.filename} can't be written: {e.strerror}"
+                    job.problem = job.problem or str(e)
                 return
             self._cluster = cluster.load(self._cluster.path)
         for job in jobs:
@@ -311,7 +361,9 @@ def _rolls(job: Job) -> bool:
     return job.asked is not None and job.asked.takes_part and job.member.host != ""
 
 
-def _is_leader(job: Job) -> bool:
+def _is_leader(job: Job, told: Membership | None) -> bool:
+    if told and told.leader:
+        return told.leader == job.member.id
     return job.asked is not None and job.asked.runs == "leader"
 
 

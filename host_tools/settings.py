@@ -58,8 +58,8 @@ class Table:
             self.fail(key, f"is {value!r}, and must be a number from {low} to {high}")
         return value
 
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self.values.get(key, default)
         if not isinstance(value, bool):
             self.fail(key, f"is {value!r}, and must be true or false")
         return value
@@ -80,11 +80,20 @@ class Table:
 def read(path: Path, absent: str, error: type[FileError]) -> Table:
     """The whole file as a table. absent: what to do if there is none. Raises `error`."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise error(f"{path} does not exist: {absent}") from None
     except OSError as e:
         raise error(f"{path} can't be read: {e.strerror}") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except UnicodeDecodeError as e:
+        raise error(f"{path} is not valid TOML: {e}") from e
+    return parse(path, text, error)
+
+
+def parse(path: Path, text: str, error: type[FileError]) -> Table:
+    """The same for a text that is to be that file's. Raises `error`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
         raise error(f"{path} is not valid TOML: {e}") from e
     return Table(path, "the file", values, error)

@@ -11,13 +11,18 @@ from host_tools.cluster import Cluster
 from host_tools.firmware import Store
 from host_tools.wear import Wear, wear
 
+LEARNER, OUT = "learner", "out"  # firmware/raft/core.py, role_name
 PIPE_WIDTH = 120  # where there is no terminal that has one
 ROLE_STYLES = {
     "leader": "bold green",
     "candidate": "yellow",
     "precandidate": "yellow",
-    "learner": "yellow",
+    LEARNER: "yellow",
+    "standby": "yellow",
+    "dead": "yellow",
+    OUT: "red",
 }
+NO_MEMBERS: dict[str, Any] = {"index": 0, "voters": [], "standby": [], "learners": [], "dead": []}
 UNTOLD = "-"
 GONE = "gone"  # for the role of a board whose port is
 MAX_NAME = 12  # characters of a port
@@ -52,16 +57,23 @@ def leader_of(statuses: Mapping[int, Mapping[str, Any]]) -> int:
     return leaders.get(newest, 0)
 
 
+def members_of(statuses: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The newest configuration of those that nodes know: ids by `voters`, `standby`..."""
+    known: list[dict[str, Any]] = [status["members"] for status in statuses.values()]
+    return max(known, key=lambda members: members["index"], default=NO_MEMBERS)
+
+
 def table(cluster: Cluster, statuses: Mapping[int, Mapping[str, Any]], absent: str) -> Table:
     """One line per node; `absent` is what is shown for the role of one that doesn't answer."""
     names = ("node", "role", "term", "leader", "commit", "applied", "last", "flash", "up")
     made = plain_table(*names, "interpreter", left=("role", "interpreter"))
-    for node in sorted(cluster.nodes):
+    for node in sorted(cluster.nodes.keys() | statuses):
         status = statuses.get(node)
         if status is None:
             made.add_row(str(node), absent, style="red")
         else:
-            made.add_row(*_cells(status), style=ROLE_STYLES.get(status["role"]))
+            role = _role(status, members_of(statuses))
+            made.add_row(*_cells(status, role), style=ROLE_STYLES.get(role))
     return made
 
 
@@ -112,6 +124,25 @@ def doubts(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def silences(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each voter that the leader hasn't heard for long."""
+    return [
+        f"node {node}, a voter, is unheard of for {duration(ms)}: start it, or `raftctl remove "
+        f"{node}`, or `raftctl replace {node} NEW`"
+        for status in statuses.values()
+        for node, ms in sorted(status["silent"].items())
+    ]
+
+
+def strangers(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each node that is no member."""
+    members = members_of(statuses)
+    known = {node for ids in members.values() if isinstance(ids, list) for node in ids}
+    return [
+        f"node {node} is no member: `raftctl add {node}`" for node in statuses if node not in known
+    ]
+
+
 def short(port: str) -> str:
     """Its name in few letters: ttyUSB0 of /dev/ttyUSB0."""
     return port.rstrip("/").rsplit("/", 1)[-1][-MAX_NAME:]
@@ -125,12 +156,20 @@ def plain_table(*names: str, left: Sequence[str] = ()) -> Table:
     return made
 
 
-def _cells(status: Mapping[str, Any]) -> list[str]:
+def _role(status: Mapping[str, Any], members: Mapping[str, Any]) -> str:
+    """What it does; of one without a vote, whether it is to have one."""
+    if status["role"] == LEARNER and not status["doubt"]:
+        node = status["node"]
+        return next((role for role in ("standby", "dead") if node in members[role]), LEARNER)
+    return str(status["role"])
+
+
+def _cells(status: Mapping[str, Any], role: str) -> list[str]:
     flash = status["flash"]
     numbers = [str(status[name]) for name in ("commit", "applied", "last")]
     return [
         str(status["node"]),
-        status["role"],
+        role,
         str(status["term"]),
         str(status["leader"] or "-"),
         *numbers,

@@ -3,7 +3,7 @@
 import json
 
 from raft.core import ELECTION_MS, HEARTBEAT_MS
-from raft.members import LEARNER, VOTER, Members, record
+from raft.members import LEARNER, MAX_MEMBERS, VOTER, Members, record
 from raft.sessions import SESSION_S
 
 FILE = "config.json"
@@ -38,6 +38,16 @@ def checked(config):
         for key in ("host", "port", "client_port"):
             if key not in entry:
                 raise ConfigError("config.json: node %d has no '%s'" % (node, key))
+        if not 0 <= entry.get("priority", 0) <= 255:
+            raise ConfigError("config.json: node %d: priority must be 0 to 255" % node)
+    if len(peers) > MAX_MEMBERS:
+        raise ConfigError("config.json: nodes: a cluster has at most %d" % MAX_MEMBERS)
+    founders = [entry for entry in peers.values() if not entry.get("join", False)]
+    if founders and not any(entry.get("voter", True) for entry in founders):
+        raise ConfigError("config.json: nodes: all founders have voter = false: nobody could lead")
+    dead = config.get("dead", {})
+    if dead.get("after_s", 1) < 1 or dead.get("least", 1) < 1:
+        raise ConfigError("config.json: dead: after_s and least must be 1 or more")
     low, high = config.get("election_ms", ELECTION_MS)
     if not config.get("heartbeat_ms", HEARTBEAT_MS) * 2 < low <= high:
         raise ConfigError(

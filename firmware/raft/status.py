@@ -21,6 +21,7 @@ def status(node):
         "commit": core.commit,
         "applied": node.applied,
         "last": core.log.last,
+        "last_term": core.log.last_term,
         "uptime_ms": node.events.uptime(),
         "heap_free": interpreter.free_heap(),
         "interpreter": interpreter.NAME,

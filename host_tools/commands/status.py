@@ -58,14 +58,17 @@ def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> No
     else:
         table = view.flash_table if flash else view.table
         view.console().print(table(cluster, statuses, view.UNREACHABLE))
-        for sentence in view.doubts(statuses):
-            click.echo(sentence)
-    without = sum(bool(status["doubt"]) for status in statuses.values())
-    if len(statuses) - without < cluster.majority:
-        among = f", {without} of them without a vote" if without else ""
+        for sentences in (view.doubts, view.silences, view.strangers):
+            for sentence in sentences(statuses):
+                click.echo(sentence)
+    if not statuses:
+        raise Failure(f"none of the {len(cluster.nodes)} nodes answers", NOT_COMMITTED)
+    voters = view.members_of(statuses)["voters"]
+    answering = [node for node in voters if node in statuses and not statuses[node]["doubt"]]
+    needed = len(voters) // 2 + 1
+    if len(answering) < needed:
         raise Failure(
-            f"{len(statuses)} of {len(cluster.nodes)} nodes answer{among}, "
-            f"{cluster.majority} are needed",
+            f"{len(answering)} of {len(voters)} voters answer and can vote, {needed} are needed",
             NOT_COMMITTED,
         )
     if not leader:

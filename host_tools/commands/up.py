@@ -60,9 +60,10 @@ def up(
     firmware; and its own configuration. What runs as it should is left alone, so that a second
     time changes nothing. A raft log stays; another program is lost.
 
-    Nodes that run are restarted one after the other, the leader last, and none without which the
-    rest would be no majority; for a change that old and new can't live with together there is
-    --at-once. One that fails stops no other. The exit status is 2 if one did.
+    Nodes that run are restarted one after the other, the leader last, when another one has taken
+    over from it, and none without which the rest would be no majority; for a change that old and
+    new can't live with together there is --at-once. A node that the running cluster doesn't know
+    waits until `raftctl add`. One that fails stops no other. The exit status is 2 if one did.
     """
     _roll_out(nodes, cluster_file, names, firmwares, False, at_once, as_json)
 
@@ -155,15 +156,16 @@ def _table(jobs: Sequence[Job]) -> Table:
 
 
 def _done(job: Job) -> str:
+    next_step = f"; no member: `raftctl add {job.member.id}`" if job.is_stranger else ""
     if job.was_up:
-        return "nothing: it was up"
+        return "nothing: it was up" + next_step
     done = ["MicroPython flashed"] if job.flashed else []
     done += ["raft log erased"] if job.wiped else []
     if job.problem:
         return ", ".join([*done, "failed"])
     count = len(job.written)
     done.append(f"{count} file{'s' if count != 1 else ''} written" if count else "no file written")
-    return ", ".join(done)
+    return ", ".join(done) + next_step
 
 
 def _as_object(job: Job) -> dict[str, Any]:
@@ -178,5 +180,6 @@ def _as_object(job: Job) -> dict[str, Any]:
         "written": job.written,
         "removed": job.removed,
         "was_up": job.was_up,
+        "is_member": not job.is_stranger,
         "problem": job.problem,
     }

@@ -2,14 +2,18 @@
 
 import selectors
 import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from host_tools import membership
 from host_tools.cluster import LOOPBACK, Cluster, Member
 from host_tools.firmware import Machines, kv, messages, sessions
+from host_tools.firmware import members as records
+from host_tools.membership import Known
 
 NAME = "test"
 
@@ -84,6 +88,19 @@ class Leader:
         elif request.kind == messages.READ:
             answer = self.machine.query(request.payload[1:])
         return answer
+
+
+def members_answer(index: int, members: Iterable[Known]) -> bytes:
+    """What a node answers to MEMBERS; a leader if it tells the states of all."""
+    configuration = progress = b""
+    for member in members:
+        role = records.ROLES.index(member.role)
+        place = member.host, member.port, member.client_port
+        configuration += records.record(member.id, role, member.priority, *place)
+        if member.state is not None:
+            state = membership.STATES.index(member.state) if member.state else membership.LEADER
+            progress += struct.pack("<BII", state, member.match, member.heard_ms)
+    return struct.pack("<IBH", index, 9, len(configuration)) + configuration + progress
 
 
 def leads(

@@ -31,12 +31,17 @@ def is_one_line(text: str) -> bool:
     return text.startswith("Error: ") and text.count("\n") == 1
 
 
-def answers_status(role: str, term: int, leader: int, doubt: int = 0) -> Behaviour:
+def answers_status(
+    role: str, term: int, leader: int, doubt: int = 0, silent: dict[int, int] | None = None,
+    members: dict[str, object] | None = None,
+) -> Behaviour:  # fmt: skip
+    usual = {"index": 1, "voters": [1, 2, 3], "standby": [], "learners": [], "dead": []}
+
     def answer(request: Request) -> list[Reply | bytes]:
         status = {
             "node": request.node, "role": role, "term": term, "leader": leader, "commit": 5,
             "applied": 5, "last": 6, "uptime_ms": 65_000, "interpreter": "CPython 3.11.7",
-            "doubt": doubt,
+            "doubt": doubt, "members": members or usual, "silent": silent or {}, "out": False,
             "flash": {
                 "sectors": 40, "used": 10, "left_out": 2, "snapshot": 4, "snapshot_bytes": 3072,
                 "written": 400, "entries": 500, "erases": 20, "bytes": 65536,
@@ -190,7 +195,9 @@ def test_status_flash_shows_how_full_and_how_worn_each_flash_is(file: Path) -> N
 
 @pytest.mark.parametrize("flash", [(), ("--flash",)])
 def test_status_tells_why_a_learner_has_no_vote(file: Path, flash: tuple[str, ...]) -> None:
-    leader, learner = answers_status("leader", 3, 1), answers_status("learner", 3, 1, Store.ALL)
+    five = {"index": 1, "voters": [1, 2, 3, 4, 5], "standby": [], "learners": [], "dead": []}
+    leader = answers_status("leader", 3, 1, members=five)
+    learner = answers_status("learner", 3, 1, Store.ALL)
     with fake_cluster(file, leader, answers_status("learner", 3, 1, 77), learner, leader, leader):
         result = run(file, "status", *flash, *SHORT)
 
@@ -208,10 +215,10 @@ def test_status_tells_why_a_learner_has_no_vote(file: Path, flash: tuple[str, ..
     [
         (
             (answers_status("leader", 3, 1), answers_status("learner", 3, 1, 7), silent),
-            "2 of 3 nodes answer, 1 of them without a vote, 2 are needed",
+            "1 of 3 voters answer and can vote, 2 are needed",
         ),
-        ((silent, silent, silent), "0 of 3 nodes answer, 2 are needed"),
-        ((answers_status("leader", 3, 1), silent, silent), "1 of 3 nodes answer"),
+        ((silent, silent, silent), "none of the 3 nodes answers"),
+        ((answers_status("leader", 3, 1), silent, silent), "1 of 3 voters answer"),
         ((answers_status("follower", 3, 0),) * 3, "no leader"),
         # the leader of an older term is one no more
         ((answers_status("leader", 3, 1), answers_status("candidate", 4, 0)), "no leader"),
@@ -226,6 +233,24 @@ def test_status_fails_without_a_leader_and_a_majority(
     assert result.exit_code == NOT_COMMITTED
     assert is_one_line(result.stderr) and message in result.stderr
     assert "node" in result.stdout
+
+
+def test_status_tells_members_apart_and_names_those_that_are_unheard_of(file: Path) -> None:
+    members = {"index": 9, "voters": [1, 2], "standby": [3], "learners": [4], "dead": [5]}
+    leader = answers_status("leader", 3, 1, silent={2: 720_000}, members=members)
+    others = [answers_status("learner", 3, 1) for _ in (3, 4, 5)]
+    with fake_cluster(file, leader, silent, *others, answers_status("out", 3, 0)):
+        result = run(file, "status", *SHORT)
+
+    table = [line.split()[:2] for line in result.stdout.splitlines()[1:7]]
+    assert table == [
+        ["1", "leader"], ["2", "unreachable"], ["3", "standby"], ["4", "learner"], ["5", "dead"],
+        ["6", "out"],
+    ]  # fmt: skip
+    unheard, stranger = result.stdout.splitlines()[7:]
+    assert unheard.startswith("node 2, a voter, is unheard of for 12m00s: start it, or `raftctl ")
+    assert stranger == "node 6 is no member: `raftctl add 6`"
+    assert "1 of 2 voters answer" in result.stderr
 
 
 def test_init_writes_a_file_that_works_and_overwrites_none(file: Path) -> None:

@@ -10,13 +10,14 @@ import pytest
 from host_tools.cluster import (
     Cluster,
     ClusterFileError,
+    Dead,
     Member,
-    add_hosts,
     flash_kb_needed,
     load,
     on_desk,
     on_free_ports,
 )
+from host_tools.cluster_edits import add_hosts, add_node, remove_node, set_founders
 
 GOOD = """
 [cluster]
@@ -47,17 +48,28 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
     cluster = load(file)
 
-    assert (cluster.name, cluster.majority, cluster.heartbeat_ms) == ("home", 2, 50)
+    assert (cluster.name, cluster.voters, cluster.heartbeat_ms) == ("home", [1, 7], 50)
     assert cluster.election_ms == (150, 300)
     assert not cluster.slow_flash
     assert {m.id: m.host for m in cluster.nodes.values()} == {1: "a", 7: "b"}
+    assert cluster.founders == [1, 7]
+    assert (cluster.lease, cluster.session_s, cluster.dead) == (False, 3600, Dead(600, False, 3))
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     slow = replace(on_desk(tmp_path / "c.toml", 3), slow_flash=True)
     desk, free = on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)
     boards = Cluster(tmp_path / "d.toml", 'our "home" \\', BOARDS, 100, (300, 600))
-    for cluster in (desk, free, slow, boards):
+    members = [
+        Member(1, "a", 7101, 7201, priority=9),
+        Member(2, "a", 7102, 7202, voter=False),
+        Member(3, "a", 7103, 7203, join=True),
+    ]
+    changing = Cluster(
+        tmp_path / "e.toml", "x", {m.id: m for m in members}, lease=True, session_s=60,
+        dead=Dead(30, True, 2),
+    )  # fmt: skip
+    for cluster in (desk, free, slow, boards, changing):
         cluster.path.write_text(cluster.to_toml())
 
         assert load(cluster.path) == cluster
@@ -77,6 +89,24 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
         **config,
         "desk": {"slow_flash": True},
     }
+
+
+def test_a_nodes_configuration_tells_of_members_what_is_not_as_usual(tmp_path: Path) -> None:
+    cluster = on_desk(tmp_path / "cluster.toml", 3)
+    nodes = {
+        1: replace(cluster.nodes[1], priority=9),
+        2: replace(cluster.nodes[2], voter=False),
+        3: replace(cluster.nodes[3], join=True),
+    }
+    dead = Dead(30, True, 1)
+    usual = cluster.config(1)
+
+    config = replace(cluster, nodes=nodes, lease=True, session_s=60, dead=dead).config(1)
+
+    assert (config["lease"], config["session_s"]) == (True, 60)
+    assert config["dead"] == {"after_s": 30, "remove": True, "least": 1}
+    for node, told in (("1", {"priority": 9}), ("2", {"voter": False}), ("3", {"join": True})):
+        assert config["nodes"][node] == usual["nodes"][node] | told
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,19 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
         ("[cluster]", '[app]\nname = "tetris"\n[cluster]', "tetris: choose one of .*leader_led"),
         ("[cluster]", "[app]\npin = 4\n[cluster]", r"\[app\]: name is missing"),
         ("[[node]]", "[[nodes]]", "nodes is not known here: .* node"),
+        ("id = 7", "id = 7\npriority = 256", "priority is 256, .* from 0 to 255"),
+        ("id = 7", "id = 7\nvoter = 0", "voter is 0, .* true or false"),
+        ('name = "home"', 'name = "h"\nfounders = 1', "founders is 1, .* such as"),
+        ('name = "home"', 'name = "h"\nfounders = [1, true]', "must be a list of ids"),
+        ('name = "home"', 'name = "h"\nfounders = [1, 9]', "names 9, .* remove it there"),
+        (
+            'name = "home"\n[[node]]\nid = 1',
+            'name = "h"\nfounders = [1]\n[[node]]\nid = 1\nvoter = false',
+            r"\[cluster\]: founders has no voter, .* remove `voter = false`",
+        ),
+        ('name = "home"', 'name = "h"\n[dead]\nafter_s = 0', r"\[dead\]: after_s is 0, .* from 1"),
+        ('name = "home"', 'name = "h"\n[dead]\nleast = 33', "least is 33, .* from 1 to 32"),
+        ('name = "home"', 'name = "h"\nsession_s = 0', "session_s is 0, .* from 1"),
         ("[[node]]", "[[node", "not valid TOML"),
     ],
 )
@@ -191,6 +234,61 @@ def test_addresses_are_filled_in_and_all_else_stays(tmp_path: Path) -> None:
     add_hosts(cluster.path, {1: "10.0.0.1"})
 
     assert cluster.path.read_text() == text.replace('host = ""', 'host = "10.0.0.1"')
+
+
+def test_a_node_that_is_added_is_no_founder_whether_founders_were_named_or_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "cluster.toml"
+    new = Member(8, "c", 7101, 7201, priority=3, join=True)
+    for text in (GOOD, GOOD.replace('"home"', '"home"\nfounders = [7] # the first')):
+        file.write_text(text)
+        founders = load(file).founders
+
+        add_node(file, new)
+
+        assert load(file).nodes[8] == new
+        assert load(file).founders == founders
+        assert "# the first" in file.read_text() or "# the first" not in text
+
+
+def test_a_change_that_does_not_fit_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(GOOD)
+
+    with pytest.raises(ClusterFileError, match="number 3: port is 7101, which is the port of"):
+        add_node(file, Member(8, "a", 7101, 7202))
+
+    assert file.read_text() == GOOD
+
+
+def test_a_node_that_is_removed_leaves_all_else_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    described = replace(on_desk(file, 3), dead=Dead(9, True, 2))
+    file.write_text(described.to_toml())
+
+    remove_node(file, 2)
+
+    nodes = {i: member for i, member in described.nodes.items() if i != 2}
+    assert load(file) == replace(described, nodes=nodes)
+    assert load(file).founders == [1, 3]
+
+
+def test_founders_are_written_where_none_were_named(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(GOOD)
+
+    set_founders(file, [7])
+
+    assert load(file).founders == [7]
+
+
+def test_a_cluster_has_at_most_32_nodes(tmp_path: Path) -> None:
+    cluster = on_desk(tmp_path / "cluster.toml", 33)
+    cluster.path.write_text(cluster.to_toml())
+
+    with pytest.raises(ClusterFileError, match=r"node is there 33 times, .* at most 32"):
+        load(cluster.path)
 
 
 def test_an_app_and_its_settings_are_as_they_were_written(tmp_path: Path) -> None:

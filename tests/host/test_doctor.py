@@ -103,6 +103,7 @@ def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
         ({"ip": "192.168.1.9"}, ERROR, "192.168.1.9, and its host", "correct host"),
         ({"deployed": "4567cdef.ff"}, WARNING, "isn't what cluster.toml", "raftctl deploy"),
         ({"runs": "learner"}, WARNING, "no vote", "let it run"),
+        ({"runs": "out"}, WARNING, "no member any more", "raftctl add 2"),
     ],
 )
 def test_what_is_wrong_with_a_board_is_found(
@@ -229,7 +230,7 @@ def test_without_a_majority_that_is_the_reason_and_not_the_missing_leader() -> N
 
     whats = [f.what for f in found([alone, stopped(2, AT_REPL, has_raft=True)])]
 
-    assert any("1 of 3 nodes run and have a vote, 2 are needed" in what for what in whats)
+    assert any("1 of 3 voters run, 2 are needed" in what for what in whats)
     assert not any("no node leads" in what for what in whats)
 
 
@@ -238,7 +239,20 @@ def test_learners_are_no_majority() -> None:
 
     whats = [f.what for f in found(boards)]
 
-    assert any("1 of 3 nodes run and have a vote" in what for what in whats)
+    assert any("1 of 3 voters run" in what for what in whats)
+
+
+def test_a_learner_that_is_to_be_one_is_well_and_no_part_of_a_majority() -> None:
+    nodes = described().nodes
+    nodes[3] = dataclasses.replace(nodes[3], voter=False)
+    learner = changed(healthy(3), runs="learner")
+
+    assert found([healthy(1), healthy(2), learner], described(nodes=nodes)) == []
+
+    alone = changed(healthy(1), links=(Link(1, 2, **ALL_LOST), link(1, 3)))
+    learner = changed(learner, links=(link(3, 1), Link(3, 2, **ALL_LOST)))
+    whats = [finding.what for finding in found([alone, learner], described(nodes=nodes))]
+    assert "1 of 2 voters run, 2 are needed" in whats
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,54 @@
 """In which order boards are brought up, and which are better left as they are."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from host_tools import deploying
+from host_tools import deploying, running
 from host_tools.attached import AT_REPL, Asked
-from host_tools.cluster import Cluster, Member
+from host_tools.cluster import Cluster, Member, load
 from host_tools.deploying import Deployed, DeployError
+from host_tools.firmware import messages
 from host_tools.flashing import Report
+from host_tools.membership import Known, Membership
 from host_tools.rollout import Job, Rollout
 from host_tools.secret import Wifi
+from tests.host.fake import Reply, Request, fake_cluster, members_answer, silent
 
 
 class Boards:
-    """Stands in for boards: `roles` of nodes, and those that don't come up."""
+    """Stands in for boards: `roles` of nodes, and those that don't come up.
+
+    told: what the cluster says of its members by network.
+    """
 
     def __init__(
-        self, roles: dict[int, str], broken: tuple[int, ...] = (), learners: tuple[int, ...] = ()
+        self,
+        roles: dict[int, str],
+        broken: tuple[int, ...] = (),
+        learners: tuple[int, ...] = (),
+        told: Membership | None = None,
     ) -> None:
         self.roles = roles
         self.broken = broken
         self.learners = learners  # when they have come up
+        self.told = told
+        self.configs: dict[int, dict[str, Any]] = {}
         self.restarted: list[tuple[int, bool]] = []  # node, whether it had to have a leader
+        self.handed_over: list[int] = []  # how many were restarted before
+
+    def hand_over(self, path: Path) -> bool:
+        self.handed_over.append(len(self.restarted))
+        return True
 
     def deploy(
-        self, port: str, config: dict[str, int], mac: str, mark: str, report: Report, is_led: bool
+        self, port: str, config: dict[str, Any], mac: str, mark: str, report: Report, is_led: bool
     ) -> Deployed:
         node = config["id"]
         self.restarted.append((node, is_led))
+        self.configs[node] = config
         if node in self.broken:
             raise DeployError("it isn't up")
         return Deployed(("config.json",), (), node not in self.learners)
@@ -44,7 +64,10 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
             Member(i, host(i, unknown), 7100 + i, 7200 + i, mac(i), "esp32_generic")
             for i in range(1, nodes + 1)
         ]
+        monkeypatch.setattr(running, "members", lambda path: boards.told)
+        monkeypatch.setattr(running, "hand_over", boards.hand_over)
         described = Cluster(tmp_path / "cluster.toml", "home", {m.id: m for m in members})
+        described.path.write_text(described.to_toml())
         found = [
             Asked(f"tty{node}", "esp32", mac(node), "1.26.1", node, role)
             for node, role in boards.roles.items()
@@ -90,10 +113,7 @@ def test_when_one_does_not_come_up_the_majority_is_kept(roll_out) -> None:  # ty
 
     assert boards.restarted == [(1, True)]
     assert problems(jobs) == [1, 2, 3]
-    assert (
-        "left as it is: without it 1 of 3 nodes run and have a vote, and 2 are needed"
-        in jobs[2].problem
-    )
+    assert "left as it is: without it 1 of 3 voters run, and 2 are needed" in jobs[2].problem
 
 
 def test_a_learner_is_no_voter_that_the_others_could_do_without(roll_out) -> None:  # type: ignore[no-untyped-def]
@@ -144,3 +164,105 @@ def test_nobody_is_stopped_for_a_node_whose_address_can_not_become_known(roll_ou
 
 def test_one_board_is_one_job_however_often_it_is_named(roll_out) -> None:  # type: ignore[no-untyped-def]
     assert [job.member.id for job in roll_out(Boards({1: "leader"}), nodes=1)] == [1]
+
+
+# What the cluster itself says
+
+
+def told(leader: int, *heard_ms: int, roles: dict[int, str] | None = None) -> Membership:
+    """Members 1, 2, ..., heard by their leader so long ago."""
+    roles = roles or {}
+    known = [
+        Known(i, roles.get(i, "voter"), 0, host(i, 0), 1, 2, "replicate", 9, ms)
+        for i, ms in enumerate(heard_ms, 1)
+    ]
+    return Membership(7, leader, {member.id: member for member in known})
+
+
+def test_the_leader_that_the_cluster_names_goes_last_and_hands_over_first(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Boards({1: "leader", 2: "follower", 3: "follower"}, told=told(2, 20, 0, 20))
+
+    assert not problems(roll_out(boards, nodes=3))
+
+    assert [node for node, _ in boards.restarted] == [1, 3, 2]
+    assert boards.handed_over == [2]
+
+
+def test_voters_that_are_not_plugged_in_here_count_if_the_leader_hears_them(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Boards({1: "follower"}, told=told(2, 20, 0, 20))
+    assert problems(roll_out(boards, nodes=3)) == [2, 3] and boards.restarted == [(1, True)]
+
+    boards = Boards({1: "follower"}, told=told(2, 20, 0, 60_000))
+    jobs = roll_out(boards, nodes=3)
+    assert problems(jobs) == [1, 2, 3] and boards.restarted == []
+    assert "without it 1 of 3 voters run, and 2 are needed" in jobs[0].problem
+
+
+def test_who_is_a_voter_the_cluster_knows_and_not_the_file(roll_out) -> None:  # type: ignore[no-untyped-def]
+    roles = {3: "learner", 4: "standby", 5: "dead"}
+    boards = Boards(dict.fromkeys(range(1, 6), "follower"), told=told(1, *[20] * 5, roles=roles))
+
+    # two voters: none can be spared, and both have to be restarted
+    assert not problems(roll_out(boards, nodes=5))
+
+
+def test_one_that_has_not_come_up_is_not_counted_as_soon_as_that(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Boards(
+        {1: "follower", 2: "leader", 3: "follower"}, broken=(1,), told=told(2, 20, 0, 20)
+    )
+
+    assert problems(roll_out(boards, nodes=3)) == [1, 2, 3]
+    assert boards.restarted == [(1, True)]
+
+
+def test_new_nodes_of_the_file_found_no_second_cluster(roll_out, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # given a cluster of three that runs, and a file that was made larger by hand
+    roles = {1: "leader", 2: "follower", 3: "follower"} | dict.fromkeys((4, 5, 6, 7), AT_REPL)
+    boards = Boards(roles, told=told(1, 0, 20, 20))
+
+    # when
+    jobs = roll_out(boards, nodes=7)
+
+    # then the four, which would be a majority of seven, wait to be added
+    assert not problems(jobs)
+    assert load(tmp_path / "cluster.toml").founders == [1, 2, 3]
+    for node, config in boards.configs.items():
+        assert config["nodes"][str(node)].get("join", False) == (node > 3)
+    assert [job.is_stranger for job in jobs] == [False] * 3 + [True] * 4
+    assert [is_led for node, is_led in boards.restarted if node > 3] == [False] * 4
+
+
+def test_a_removed_founder_is_none_any_more(roll_out, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    without = told(1, 0, 20, 20)
+    del without.nodes[2]
+    boards = Boards({1: "leader", 2: AT_REPL, 3: "follower"}, told=without)
+
+    roll_out(boards, nodes=3)
+
+    assert load(tmp_path / "cluster.toml").founders == [1, 3]
+
+
+def test_a_cluster_is_asked_by_network(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    known = told(2, 20, 0, 9999).nodes.values()
+    members = [replace(member, state="") if member.id == 2 else member for member in known]
+
+    def leader(request: Request) -> list[Reply | bytes]:
+        return [Reply(messages.OK, 3, members_answer(7, members))]
+
+    with fake_cluster(file, silent, leader, silent):
+        answer = running.members(file)
+        assert answer and answer.leader == 2
+        assert running.voters(answer) == running.Voters({1, 2}, 3)
+        assert running.hand_over(file)
+    assert running.members(tmp_path / "other.toml") is None
+
+
+def test_a_cluster_that_nobody_has_led_yet_has_no_members(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+
+    def founder(request: Request) -> list[Reply | bytes]:
+        return [Reply(messages.OK, 0, members_answer(0, []))]
+
+    with fake_cluster(file, founder):
+        assert running.members(file) is None
