@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-from host_tools.client import NotCommitted, Unknown
+from host_tools.client import NotCommitted, Refused, Unknown
 from host_tools.options import NOT_COMMITTED, NOT_POSSIBLE, UNKNOWN, Failure
 from host_tools.settings import FileError
 
@@ -12,6 +12,15 @@ from host_tools.settings import FileError
 # `node` starts at once.
 SECTIONS = {
     "Cluster": {"init": "init", "node": "node", "status": "status", "demo": "demo"},
+    "Members": {
+        "members": "members",
+        "add": "members",
+        "remove": "members",
+        "replace": "members",
+        "promote": "members",
+        "transfer": "transfer",
+        "recover": "recover",
+    },
     "Values": {
         "put": "values",
         "get": "values",
@@ -54,6 +63,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except Refused as e:
+            raise Failure(str(e), NOT_POSSIBLE) from e
         except NotCommitted as e:
             raise Failure(str(e), NOT_COMMITTED) from e
         except Unknown as e:
@@ -79,7 +90,8 @@ def main() -> None:
     Exit status:
       0  done: what was to be written is committed
       1  the answer is no: no such key, or cas found another value
-      2  can't be done as asked: command line, cluster.toml, port in use
+      2  can't be done as asked: command line, cluster.toml, port in use,
+         refused by the cluster
       3  not committed, without any effect: no answer, or no majority
       4  unknown: it may have taken effect, or may yet
     """

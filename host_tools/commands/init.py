@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import attached, boards, cluster, completion, ports, secret, view
+from host_tools import attached, cluster, completion, kinds, ports, secret, view
 from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import Board
 from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
@@ -107,10 +107,10 @@ def _for_boards(
             "them with --port",
             NOT_POSSIBLE,
         )
-    kinds = [_kind(board, kind) for board in answered]
+    found_kinds = [kinds.of(board, kind) for board in answered]
     secrets = secret.path_beside(file)
     wifi = None if secrets.exists() and ssid is None else _asked_wifi(ssid)
-    described = _described(file, name, answered, kinds)
+    described = _described(file, name, answered, found_kinds)
     if wifi:
         secret.save(secrets, wifi)
     file.write_text(described.to_toml(), encoding="utf-8")
@@ -130,42 +130,19 @@ def _for_boards(
     click.echo("  make up")
 
 
-def _described(file: Path, name: str, answered: Sequence[Asked], kinds: Sequence[Board]) -> Cluster:
+def _described(file: Path, name: str, answered: Sequence[Asked], types: Sequence[Board]) -> Cluster:
     members = [
         Member(id, "", PORT + id, CLIENT_PORT + id, board.mac, kind.name)
-        for id, (board, kind) in enumerate(zip(answered, kinds, strict=True), 1)
+        for id, (board, kind) in enumerate(zip(answered, types, strict=True), 1)
     ]
     return Cluster(
         file,
         name,
         {member.id: member for member in members},
         # The slowest board sets the pace.
-        max(kind.heartbeat_ms for kind in kinds),
-        max(kind.election_ms for kind in kinds),
+        max(kind.heartbeat_ms for kind in types),
+        max(kind.election_ms for kind in types),
     )
-
-
-def _kind(board: Asked, wanted: str | None) -> Board:
-    """What is known of its kind. Raises Failure, BoardFileError."""
-    if wanted:
-        return boards.load(wanted)
-    fitting = boards.with_chip(board.chip)
-    if not fitting:
-        raise Failure(
-            f"{board.port} has an {board.chip}, which no folder in boards/ describes: add one "
-            "(boards/README.md)",
-            NOT_POSSIBLE,
-        )
-    if len(fitting) == 1:
-        return fitting[0]
-    choices = [kind.name for kind in fitting]
-    if not is_somebody_there():
-        raise Failure(
-            f"{board.port} may be one of {', '.join(choices)}: say which, with --board",
-            NOT_POSSIBLE,
-        )
-    chosen = click.prompt(f"{board.port} ({board.mac}) is a", type=click.Choice(choices))
-    return boards.load(chosen)
 
 
 def _asked_wifi(ssid: str | None) -> Wifi:

@@ -30,8 +30,8 @@ from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, interprete
 def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) -> None:
     """Run a node in the foreground: this process becomes it.
 
-    Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; what it has acknowledged
-    survives SIGKILL too.
+    Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; if it leads, another node
+    takes over first. What it has acknowledged survives SIGKILL, too.
     """
     described = cluster.load_with_hosts(cluster_file)
     try:
