@@ -41,13 +41,16 @@ class Processes:
         """Those that were started and not ended by us."""
         return set(self._running)
 
-    def start(self, node: int, environment: Mapping[str, str] | None = None) -> None:
-        """environment: what its own has beside ours."""
+    def command(self, node: int) -> list[str]:
+        """What starts it."""
         command = [sys.executable, "-m", "host_tools.cli", "node", "--id", str(node)]
         command += ["--cluster", str(self._cluster.path.resolve())]
-        command += ["--interpreter", self._interpreter]
+        return [*command, "--interpreter", self._interpreter]
+
+    def start(self, node: int, environment: Mapping[str, str] | None = None) -> None:
+        """environment: what its own has beside ours."""
         process = subprocess.Popen(
-            command,
+            self.command(node),
             cwd=PROJECT,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
@@ -79,12 +82,13 @@ class Processes:
     def resume(self, node: int) -> None:
         self._running[node].send_signal(signal.SIGCONT)
 
-    def stop(self) -> dict[int, int]:
-        """SIGTERM to all; their exit statuses, 0 if all is well."""
-        for process in self._running.values():
+    def stop(self, *nodes: int) -> dict[int, int]:
+        """SIGTERM to these, or to all; their exit statuses, 0 if all is well."""
+        stopped = {node: self._running[node] for node in nodes or self._running}
+        for process in stopped.values():
             process.terminate()
         statuses = {}
-        for node, process in list(self._running.items()):
+        for node, process in stopped.items():
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:

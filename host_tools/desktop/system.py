@@ -5,6 +5,7 @@ command `argv`, with no open file but the standard ones and the file number `kee
 mac(): the board's MAC (6 bytes), which the environment may name.
 kill_after(ms): the process dies of SIGALRM then, unless this is called again before; 0: not at all.
 stop_on_signals(): SIGTERM and SIGINT are a KeyboardInterrupt out of asyncio from now on.
+wait_for_signal(): await it: one of the two has come, and they are no KeyboardInterrupt any more.
 write_to_reader(): stdout gives a line as soon as it is whole, to a pipe too, and the process ends
 when nobody reads them any more.
 """
@@ -49,6 +50,7 @@ if sys.implementation.name == "micropython":
     _sigpending = _libc.func("i", "sigpending", "p")
     _sigprocmask = _libc.func("i", "sigprocmask", "ipp")
 
+    _stopping = None  # the task of `stop_on_signals`
     _signals = bytearray(_SIGSET_BYTES)
     _sigemptyset(_signals)
     _sigaddset(_signals, SIGTERM)
@@ -73,8 +75,9 @@ if sys.implementation.name == "micropython":
     def stop_on_signals():
         # MicroPython's own handler of SIGINT jumps out of whatever runs, an allocation maybe
         # (MICROPY_ASYNC_KBD_INTR in ports/unix/unix_mphal.c). Here the signals have to wait.
+        global _stopping
         hold_signals()
-        asyncio.create_task(_stop())  # noqa: RUF006 - the loop keeps it
+        _stopping = asyncio.create_task(_stop())
 
     def hold_signals():
         """Let SIGINT and SIGTERM wait."""
@@ -89,12 +92,20 @@ if sys.implementation.name == "micropython":
         _signal(SIGINT, _signal(SIGINT, _SIG_IGN))
 
     async def _stop():
+        await _pending()
+        raise KeyboardInterrupt
+
+    async def wait_for_signal():
+        if _stopping:
+            _stopping.cancel()
+        await _pending()
+
+    async def _pending():
         pending = bytearray(_SIGSET_BYTES)
-        while True:
-            _sigpending(pending)
-            if _sigismember(pending, SIGTERM) or _sigismember(pending, SIGINT):
-                raise KeyboardInterrupt
+        _sigpending(pending)
+        while not (_sigismember(pending, SIGTERM) or _sigismember(pending, SIGINT)):
             await asyncio.sleep_ms(SIGNAL_CHECK_MS)  # type: ignore[attr-defined]
+            _sigpending(pending)
 
     def write_to_reader():
         _signal(SIGPIPE, None)  # the default: ports/unix/main.c has it ignored
@@ -117,6 +128,12 @@ else:
         signal.signal(SIGINT, signal.default_int_handler)
         # Not raised in whatever runs: asyncio knows best how to end at a SIGINT.
         signal.signal(SIGTERM, lambda number, frame: signal.raise_signal(SIGINT))
+
+    async def wait_for_signal():
+        has_come = asyncio.Event()
+        for number in (SIGINT, SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, has_come.set)
+        await has_come.wait()
 
     def write_to_reader():
         signal.signal(SIGPIPE, signal.SIG_DFL)

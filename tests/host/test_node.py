@@ -338,7 +338,7 @@ def test_a_reset_starts_main_anew_in_the_same_process(
     # given a project whose main.py binds a port, resets and leaves it to the reset to close it
     shutil.copytree(PROJECT / "host_tools" / "desktop", tmp_path / "host_tools" / "desktop")
     (tmp_path / "host_tools" / "__init__.py").touch()
-    (tmp_path / "firmware").mkdir()
+    shutil.copytree(FIRMWARE / "raft", tmp_path / "firmware" / "raft")
     (tmp_path / "firmware" / "main.py").write_text(RESETTING_MAIN)
     (tmp_path / "port").write_text(str(cluster.nodes[1].port))
     (tmp_path / "starts").touch()
