@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from host_tools import micropython
-from tests.benchmarks import elections, flash, heap, processes, wire
+from tests.benchmarks import elections, flash, fleet, heap, processes, rolling, wire
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 OUTPUT = PROJECT / "build" / "bench.json"
@@ -32,6 +32,10 @@ TARGETS = {
     "failover.median_ms": 300,
     "failover.p99_ms": 450,
     "commit.cpython.round_trips": 6,
+    "rolling.failed": 0,
+    "rolling.pause_ms.kill": 600,
+    "rolling.pause_ms.transfer": 100,
+    "fleet.commit_ratio": 1.5,
 }
 
 
@@ -74,6 +78,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "elections": elections.measure,
     "heap": heap.measure,
     "processes": processes.measure,
+    "rolling": rolling.measure,
+    "fleet": fleet.measure,
 }
 
 

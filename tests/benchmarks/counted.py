@@ -1,0 +1,46 @@
+"""A node as `raftctl node` runs it, which counts its bytes and its CPU time in its STATUS.
+
+    python -m tests.benchmarks.counted CLUSTER ID
+
+becomes it; the interpreter that it becomes runs this file as a script in place of
+host_tools/desktop/run.py.
+"""
+
+import runpy
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "firmware")]
+
+from host_tools import cluster, desk  # noqa: E402
+
+
+def count() -> None:
+    """Let STATUS tell `bytes`, sent by UDP, and `cpu_s`."""
+    import raft.status
+    from raft.udp import Endpoint
+
+    sent = 0
+    send, status = Endpoint.send, raft.status.status
+
+    def counted_send(self, data, address):  # type: ignore[no-untyped-def]
+        nonlocal sent
+        sent += len(data)
+        send(self, data, address)
+
+    def counted_status(node):  # type: ignore[no-untyped-def]
+        return {**status(node), "bytes": sent, "cpu_s": time.process_time()}
+
+    Endpoint.send = counted_send  # type: ignore[method-assign]
+    raft.status.status = counted_status
+
+
+if __name__ == "__main__":
+    if sys.argv[0] == __file__ and len(sys.argv) > 3:
+        count()
+        runpy.run_path(str(desk.RUN), run_name="__main__")
+    else:
+        run, desk.RUN = desk.RUN, Path(__file__).resolve()
+        desk.become_node(cluster.load_with_hosts(sys.argv[1]), int(sys.argv[2]))
