@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from host_tools import micropython
 from host_tools.cluster import Cluster, Member
@@ -24,9 +25,16 @@ class DeskError(Exception):
 
 
 def become_node(
-    cluster: Cluster, node: int, interpreter: str = CPYTHON, state: Path | None = None
+    cluster: Cluster,
+    node: int,
+    interpreter: str = CPYTHON,
+    state: Path | None = None,
+    app: Path | None = None,
 ) -> None:
-    """Turn this process into that node. Doesn't return; raises DeskError."""
+    """Turn this process into that node. Doesn't return; raises DeskError.
+
+    app: the program that has the node; its settings are those of `[app]` in the cluster's file.
+    """
     member = cluster.nodes.get(node)
     if member is None:
         known = ", ".join(str(i) for i in sorted(cluster.nodes))
@@ -36,13 +44,21 @@ def become_node(
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = _lock(state)
-        _write(state / CONFIG_FILE, json.dumps(cluster.desk_config(node)).encode())
+        _write(state / CONFIG_FILE, json.dumps(_config(cluster, node, app)).encode())
         if not (state / FLASH_FILE).exists():
             _write(state / FLASH_FILE, ERASED_KB * cluster.flash_kb)
     except OSError as e:
         raise DeskError(f"the folder {state} can't be used: {e.strerror}") from e
     _check_ports(cluster, member)
     os.execv(command[0], [*command, str(RUN), str(state), str(lock), *command])
+
+
+def _config(cluster: Cluster, node: int, app: Path | None) -> dict[str, Any]:
+    config = cluster.desk_config(node)
+    if app is not None:
+        config["app"] = cluster.app | {"name": app.stem}
+        config.setdefault("desk", {})["apps"] = str(app.resolve().parent)
+    return config
 
 
 def state_folder(cluster: Cluster, node: int) -> Path:

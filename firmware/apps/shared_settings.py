@@ -2,30 +2,32 @@
 
     "app": {"name": "shared_settings", "pin": 4}
 
-    $ raftctl put blink_ms 100      all boards blink faster, those too that come back later
+    $ raftctl put settings/blink_ms 100     all boards blink faster, those too that come back later
 
-Every board keeps all settings in its flash, and reads its own copy: that costs nothing, works
-without the others, and on a board that is cut off may be old.
+`await settings.set("blink_ms", 100)` in any board's program does the same. Every board keeps all
+settings in its flash, and reads its own copy: that costs nothing, works without the others, and
+on a board that is cut off may be old.
 """
 
 import machine
 
-from raft.client import Client
+from raft import Node
 from raft.interpreter import sleep_ms
 
-KEY = b"blink_ms"
 USUAL_MS = 500
 LEAST_MS = 20
 
+node = Node.from_config()
+led = machine.Pin(node.settings["pin"], machine.Pin.OUT)
+settings = node.dict("settings")
 
-async def run(node, settings):
-    """What main.py starts beside the node. settings: the key `app` of config.json."""
-    led = machine.Pin(settings["pin"], machine.Pin.OUT)
-    client = Client(node, settings["nodes"])
+
+@node.task
+async def blink():
     shown_ms = None
     is_on = 0
     while True:
-        blink_ms = number(client.local(KEY))
+        blink_ms = usable(settings.local("blink_ms"))
         if blink_ms != shown_ms:
             shown_ms = blink_ms
             node.events("shared_settings", blink_ms=blink_ms)
@@ -34,9 +36,9 @@ async def run(node, settings):
         await sleep_ms(blink_ms)
 
 
-def number(value):
+def usable(blink_ms):
     """What was put, if it can be used: anybody may have put anything."""
-    try:
-        return max(LEAST_MS, int(value.decode()))
-    except (AttributeError, ValueError):  # there is none, or it is no number
-        return USUAL_MS
+    return max(LEAST_MS, blink_ms) if isinstance(blink_ms, int) else USUAL_MS
+
+
+node.run()

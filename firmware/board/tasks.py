@@ -17,14 +17,19 @@ class Tasks:
 
     def start(self, name, function, *args):
         """Run the coroutine function until it returns."""
-        self._running.append(asyncio.create_task(self._run(name, function, args)))
+        self._running.append(asyncio.create_task(self.supervise(name, function, *args)))
 
-    async def _run(self, name, function, args):
+    async def supervise(self, name, function, *args):
+        """The same, in a task of the caller's own, who may cancel it."""
         while True:
             try:
                 return await function(*args)
             except Exception as e:
-                self.failures += 1
-                print_exception(e)
-                self._events("failure", task=name, error=repr(e), count=self.failures)
+                self.failed(name, e)
             await sleep_ms(PAUSE_MS)
+
+    def failed(self, name, error):
+        """Tell of a failure, with its traceback."""
+        self.failures += 1
+        print_exception(error)
+        self._events("failure", task=name, error=repr(error), count=self.failures)

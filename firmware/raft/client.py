@@ -1,6 +1,6 @@
 """The key-value store, for a program on a board; a node doesn't need it.
 
-    client = Client(node, settings["nodes"])
+    client = Client(node, 5000)
     await client.put(b"lamp", b"on")
     await client.cas(b"lamp", b"on", b"off")
 
@@ -17,9 +17,8 @@ import struct
 from raft import messages, requests, sessions
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, NotCommitted, Unknown  # noqa: F401
-from raft.udp import AUTO, Endpoint, resolve
+from raft.udp import Endpoint
 
-TIMEOUT_MS = 5000
 LISTEN_MS = 5  # between two looks for an answer, while one is awaited
 RESEND_MS = 50  # to a leader that doesn't answer; twice as long each time
 MAX_RESEND_MS = 400
@@ -27,36 +26,22 @@ MAX_QUICK_REDIRECTS = 3  # then nodes contradict each other, and are asked no fa
 
 
 class Client:
-    """Asks the cluster of `node`, of which `nodes` are those of config.json.
+    """Asks the cluster of `node`.
 
     Each call takes at most `timeout_ms`, and raises NotCommitted or Unknown if the cluster can't
     answer, OSError if there is no socket to be had. A command takes effect once, however many
     copies of it are sent; after Unknown one may go on: once the next command is done, a late
     copy does nothing. Commands of several tasks wait for each other.
-
-    May block for seconds (DNS): make it when the program starts. Raises OSError.
     """
 
-    def __init__(self, node, nodes, timeout_ms=TIMEOUT_MS):
+    def __init__(self, node, timeout_ms):
         self.timeout_ms = timeout_ms
         self._node = node
-        self._addresses = {
-            int(i): None if entry["host"] == AUTO else resolve(entry["host"], entry["client_port"])
-            for i, entry in nodes.items()
-        }
         self._one_command = asyncio.Lock()
         self._session = 0  # not opened yet
         self._number = 0  # of the session's last command
         self._life_s = 0  # of the session, unused
         self._used = 0  # when it last was, in ticks
-
-    def local(self, key):
-        """The value (bytes) of `key` as far as this board has heard, or None.
-
-        At once, and perhaps an old one: a board that is cut off doesn't know what it misses.
-        """
-        # The machine of the machine: behind the sessions.
-        return requests.get_answer(self._node.machine.machine.query(requests.get_query(key)))
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
@@ -140,7 +125,7 @@ class Client:
     def _reason(self, request):
         if request.problem:
             return request.problem
-        most = len(self._addresses)
+        most = len(self._node.core.members.voters)
         return "no leader has done it within %d ms: do %d of %d boards reach each other?" % (
             self.timeout_ms, most // 2 + 1, most,
         )  # fmt: skip
@@ -170,9 +155,7 @@ class Client:
     def _send(self, endpoint, request, passed_ms):
         # Whoever has just been named, or whom the board's own node follows; 0: nobody.
         leader = request.hint or self._node.core.leader
-        address = None
-        if leader in self._addresses:
-            address = self._addresses[leader] or self._node.client_address(leader)
+        address = self._node.client_address(leader)
         if address:
             request.sent(leader, passed_ms)
             codec = self._node.codec  # its buffer is free whenever a task has its turn

@@ -2,8 +2,8 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. collect_early(), unload(name), serve(endpoint, handle): see
-there.
+free_heap() -> int | None: bytes. collect_early(), unload(name), uncancel(task), serve(endpoint,
+handle): see there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
 
@@ -33,6 +33,9 @@ if sys.implementation.name == "micropython":
         """Forget a module that isn't needed again, so that its code can be collected."""
         del sys.modules[package + "." + module]
         delattr(sys.modules[package], module)
+
+    def uncancel(task):
+        """Another exception takes the place of a task's CancelledError; nobody counts here."""
 
     def _readable(sock):
         # MicroPython's asyncio has streams and no datagrams; its queue takes any socket
@@ -74,6 +77,10 @@ else:
 
     def unload(package, module):
         """CPython has the memory."""
+
+    def uncancel(task):
+        """Another exception takes the place of a task's CancelledError."""
+        task.uncancel()
 
     async def serve(endpoint, handle):
         """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""

@@ -106,6 +106,7 @@ class Node:
         host, port, client_port = self._places[self.id]
         self.endpoint = Endpoint(_bound_to(host, port), self.codec.buf)
         self._clients = Endpoint(_bound_to(host, client_port))
+        self._client_address = resolve(udp.OWN if host == AUTO else host, client_port)
         self.service = Service(self, self._clients, self._session_s)
         self.addresses = {}  # of other nodes, those that were members too; None: not known yet
         for peer in self.others():
@@ -128,11 +129,10 @@ class Node:
         """Where that node, which may be this one, listens to clients; None if it isn't known."""
         if node not in self._places:
             return None
-        host, _, client_port = self._places[node]
         if node == self.id:
-            return resolve(udp.OWN if host == AUTO else host, client_port)
+            return self._client_address
         address = self.addresses[node]
-        return with_port(address, client_port) if address else None
+        return with_port(address, self._places[node][2]) if address else None
 
     async def serve(self):
         """Take part until `stop` is called; raises what a task has failed with.
@@ -148,6 +148,7 @@ class Node:
         try:
             await self._stopped.wait()
         finally:
+            self._stopped.set()
             for task in self._tasks:
                 task.cancel()
             self.endpoint.close()

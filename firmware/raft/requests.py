@@ -159,6 +159,11 @@ def get_answer(answer):
     return answer[1:] if answer[0] else None
 
 
+def own_value(node, key):
+    """The value (bytes) of a key in the own copy of a program's node, or None."""
+    return get_answer(node.local(get_query(key)))
+
+
 def keys_answer(answer):
     """(list of keys, whether there are more)"""
     keys = []

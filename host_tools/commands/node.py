@@ -27,7 +27,15 @@ from host_tools.options import NOT_POSSIBLE, Failure, cluster_option, interprete
     help="The node's folder, in place of a board's flash. "
     "[default: state/node-N beside the cluster file]",
 )
-def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) -> None:
+@click.option(
+    "--app",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.py",
+    help="The program that has the node, as a board's `[app]`.",
+)
+def node(
+    cluster_file: Path, node: int, interpreter: str, state: Path | None, app: Path | None
+) -> None:
     """Run a node in the foreground: this process becomes it.
 
     Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; if it leads, another node
@@ -35,6 +43,6 @@ def node(cluster_file: Path, node: int, interpreter: str, state: Path | None) ->
     """
     described = cluster.load_with_hosts(cluster_file)
     try:
-        desk.become_node(described, node, interpreter, state)
+        desk.become_node(described, node, interpreter, state, app)
     except desk.DeskError as e:
         raise Failure(str(e), NOT_POSSIBLE) from e

@@ -4,8 +4,10 @@
 
 STATE: the folder, with `config.json` and `raft.flash`. LOCK_FD: the open file that keeps other
 processes out of it. What follows is how to start the interpreter again: `machine.reset()` does.
+In config.json, `desk` may name a folder of programs in the place of firmware/apps (`apps`).
 """
 
+import json
 import os
 import sys
 
@@ -27,11 +29,25 @@ def main():
     import raft.node
     from host_tools.desktop.leaving import DeskNode
 
-    raft.node.Node = DeskNode  # type: ignore[misc] # for main.py
+    raft.node.Node = DeskNode  # type: ignore[misc] # for main.py and programs
+    find_apps()
     path = firmware + "/main.py"
     with open(path) as f:
         code = compile(f.read(), path, "exec")
     exec(code, {"__name__": "__main__", "__file__": path})
+
+
+def find_apps():
+    try:
+        with open("config.json") as f:
+            folder = json.load(f).get("desk", {}).get("apps")
+    except (OSError, ValueError):
+        return  # firmware/main.py says what is wrong
+    if folder:
+        import apps
+
+        # A list, or a text in MicroPython
+        apps.__path__ = folder if isinstance(apps.__path__, str) else [folder]
 
 
 try:

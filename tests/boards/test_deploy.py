@@ -29,7 +29,7 @@ PATIENCE_S = 20.0
 
 # With a file system for the firmware and little more
 SMALL_TABLE = [
-    replace(part, size=256 << 10) if part.name == "vfs" else part for part in KIND.partitions
+    replace(part, size=384 << 10) if part.name == "vfs" else part for part in KIND.partitions
 ]
 
 
@@ -199,7 +199,8 @@ def test_a_full_file_system_is_told_before_anything_is_written(tmp_path: Path) -
     with flashed(tmp_path / PORT, CHIP, partitions=SMALL_TABLE) as board:
         desk = Desk(tmp_path, board)
         board.until_printed(PROMPT)
-        desk.told("exec", "with open('big', 'wb') as f: f.write(bytes(140 * 1024))")
+        fill = "f = open('big', 'wb'); [f.write(bytes(4096)) for _ in range(67)]; f.close()"
+        desk.told("exec", fill)
 
         problem = desk.refusal("deploy")
 

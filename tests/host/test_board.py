@@ -18,9 +18,33 @@ WIFI = {"ssid": "home", "password": "secret"}
 WATCHDOG_MS = 1500  # a fifth of a board's, and still more than a node ever stands still
 ENOUGH_KB, TOO_SMALL_KB = 128, 32
 
+BEGINNING = """\
+from raft import Node
+
+node = Node.from_config()
+"""
 APPS = {
-    "hangs": "async def run(node, settings):\n    while True:\n        pass\n",
-    "fails": "async def run(node, settings):\n    raise ValueError(settings['what'])\n",
+    "hangs": """
+@node.task
+async def run():
+    while True:
+        pass
+
+node.run()
+""",
+    "fails": """
+@node.task
+async def run():
+    raise ValueError(node.settings["what"])
+
+node.run()
+""",
+    "is_wrong": """
+raise ValueError(node.settings["what"])
+""",
+    "forgets": """
+node.on_role(print)
+""",
 }
 
 
@@ -47,7 +71,7 @@ class Board:
         shutil.copytree(PROJECT / "host_tools" / "desktop", self.project / "host_tools" / "desktop")
         (self.project / "host_tools" / "__init__.py").touch()
         for name, text in APPS.items():
-            (self.project / "firmware" / "apps" / f"{name}.py").write_text(text)
+            (self.project / "firmware" / "apps" / f"{name}.py").write_text(BEGINNING + text)
 
     def start(self) -> Process:
         run = self.project / "host_tools" / "desktop" / "run.py"
@@ -178,7 +202,7 @@ def test_the_watchdog_leaves_a_board_alone_that_works(board: Board) -> None:
 
 
 @each_interpreter
-def test_an_app_that_fails_is_told_and_started_again_beside_the_node(board: Board) -> None:
+def test_a_task_of_an_app_that_fails_is_told_and_started_again(board: Board) -> None:
     board.add_apps()
     board.deploy(app={"name": "fails", "what": "sorry"})
     process = board.start()
@@ -186,7 +210,7 @@ def test_an_app_that_fails_is_told_and_started_again_beside_the_node(board: Boar
     process.until(lambda: len(process.events("failure")) == 2)
 
     first, second = process.events("failure")
-    assert (first.facts["task"], first.facts["count"]) == ("app", "1")
+    assert (first.facts["task"], first.facts["count"]) == ("run", "1")
     assert "sorry" in second.facts["error"]
     assert "".join(process.lines).count("Traceback") == 2
     process.until(lambda: process.events("leader"))
@@ -194,13 +218,24 @@ def test_an_app_that_fails_is_told_and_started_again_beside_the_node(board: Boar
 
 
 @each_interpreter
-def test_an_app_that_is_not_there_is_named_and_the_node_does_without(board: Board) -> None:
-    board.deploy(app={"name": "tetris"})
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("tetris", "tetris"),
+        ("is_wrong", "sorry"),
+        ("forgets", "apps/forgets.py_has_to_end_with_node.run()"),
+    ],
+)
+def test_an_app_that_never_runs_its_node_is_told_and_the_node_does_without(
+    board: Board, name: str, why: str
+) -> None:
+    board.add_apps()
+    board.deploy(app={"name": name, "what": "sorry"})
     process = board.start()
 
     process.until(lambda: process.events("failure") and process.events("leader"))
 
-    facts = process.events("failure")[0].facts
-    assert facts["task"] == "app" and "tetris" in facts["error"]
+    (failure,) = process.events("failure")
+    assert failure.facts["task"] == "app" and why in failure.facts["error"]
     assert not process.events("reset")
     assert process.end() == 0

@@ -16,7 +16,7 @@ from tests.host.test_node import PATIENCE_S, Process
 NODES = 3
 PIN = 4
 BUTTON = 0
-PHASE_MS, HOLD_MS = 500, 400
+PHASE_MS, HOLD_MS, TTL_S = 500, 400, 3
 AT_A_TIME_MS = 200  # so late may a line come; to the ms it is test_board_apps_cut_off.py's
 
 # The 32-bit MicroPython if there is one.
@@ -146,12 +146,12 @@ def test_shared_settings_reach_all_boards_and_one_that_comes_back(tmp_path: Path
 
         until_all_have("500")
         for value, blink_ms in ((b"100", "100"), (b"nonsense", "500"), (b"1", "20")):
-            client.put("blink_ms", value)
+            client.put("settings/blink_ms", value)
             until_all_have(blink_ms)
 
         # when a board misses a change, and another one that knew of it has died
         boards.kill(1)
-        client.put("blink_ms", b"70")
+        client.put("settings/blink_ms", b"70")
         boards.kill(boards.leader())
         boards.start(1)
 
@@ -184,7 +184,7 @@ def test_traffic_light_is_green_for_one_at_a_time_and_goes_on_when_one_dies(
 def test_lock_is_held_by_one_at_a_time_and_taken_over_when_its_holder_dies(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path, "lock", button=BUTTON, hold_ms=HOLD_MS) as boards:
+    with running(tmp_path, "lock", button=BUTTON, hold_ms=HOLD_MS, ttl_s=TTL_S) as boards:
 
         def taken(*nodes: int) -> list[Event]:
             """Each time that it was taken, by one of the nodes."""

@@ -16,7 +16,7 @@ from tests.dice import Dice
 PORTABLE = True
 
 NAME = "test"
-NODES = {str(i): {"host": "board", "client_port": i} for i in (1, 2, 3)}
+NODES = (1, 2, 3)
 TIMEOUT_MS = 2000
 TRAVEL_MS = 3  # of a datagram
 EXPIRED = bytes((sessions.EXPIRED,))
@@ -70,20 +70,18 @@ class World:
         self.requests = []
         self.endpoints = []
         self.applied = []  # commands, as often as they were applied
-        self.machine = self
         self.store = Machines(kv.KeyValue(1 << 16))
         self.sessions = sessions.Sessions(self)
         self.index = 0
         self.time = 0  # of the cluster, in s
         for name, played in (
             ("Endpoint", lambda address, buf: Endpoint(self)),
-            ("resolve", lambda host, port: port),
             ("ticks_ms", lambda: self.now),
             ("sleep_ms", self.sleep_ms),
         ):
             setattr(board_client, name, played)
 
-    # For the client it is a node: `core.leader`, `codec`, `machine.machine`
+    # For the client it is a node: `core.leader`, `core.members.voters`, `codec`
 
     @property
     def core(self):
@@ -94,11 +92,19 @@ class World:
         return self.follows
 
     @property
+    def members(self):
+        return self
+
+    @property
+    def voters(self):
+        return NODES
+
+    def client_address(self, node):
+        return node if node in NODES else None
+
+    @property
     def codec(self):
         return messages.Codec(3, NAME)
-
-    def query(self, payload):
-        return self.store.query(payload)
 
     # Behind the sessions it is the state machine
 
@@ -153,7 +159,7 @@ class World:
     # The program
 
     def client(self):
-        return Client(self, NODES, TIMEOUT_MS)
+        return Client(self, TIMEOUT_MS)
 
     def run(self, *calls):
         """Make these calls (functions of a client) one after the other; the last one's result."""
@@ -233,19 +239,6 @@ def test_cas_stores_only_what_was_expected() -> None:
         assert await client.cas(b"k", b"other", b"x") is False
         assert await client.cas(b"k", long, longer) is True
         assert await client.get(b"k") == longer
-
-    world.run(program)
-
-
-def test_local_reads_the_boards_own_copy_and_asks_nobody() -> None:
-    world = World()
-
-    async def program(client):
-        assert client.local(b"k") is None
-        await client.put(b"k", b"v")
-        asked = len(world.requests)
-        assert client.local(b"k") == b"v"
-        assert len(world.requests) == asked
 
     world.run(program)
 

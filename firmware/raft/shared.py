@@ -1,0 +1,155 @@
+"""What the programs of all nodes share by the key-value store: dicts and counters.
+
+What isn't awaited is read from the node's own copy: at once, and perhaps old, for a node that is
+cut off doesn't know what it misses. What is awaited asks the leader, and may raise what
+`client.Client` does: NotCommitted, Unknown, OSError.
+"""
+
+import json
+
+from raft import requests
+
+JSON_BEGINS = '{["-0123456789tfn'  # none of what MicroPython and CPython disagree about
+
+
+class Dict:
+    """A dict from str to whatever JSON can say, at the keys "NAME/..." of the store.
+
+    `raftctl put settings/blink_ms 100` and `await settings.set("blink_ms", 100)` are the same.
+    What was put and is no JSON reads as the str that it is. "NAME/key" has at most 64 bytes, and a
+    value 1,024, as JSON: else ValueError.
+    """
+
+    def __init__(self, node, prefix):
+        self._node = node
+        self._prefix = prefix
+
+    # The node's own copy
+
+    def __getitem__(self, key):
+        value = self._local(key)
+        if value is None:
+            raise KeyError(key)
+        return decoded(value)
+
+    def __contains__(self, key):
+        return self._local(key) is not None
+
+    def __iter__(self):
+        prefix = self._prefix.encode()
+        after, goes_on = b"", True
+        while goes_on:
+            answer = self._node.local(requests.keys_query(prefix, after))
+            found, goes_on = requests.keys_answer(answer)
+            for after in found:
+                yield after[len(prefix) :].decode()
+
+    def __len__(self):
+        return sum([1 for _ in self])
+
+    def keys(self):
+        return list(self)
+
+    def values(self):
+        return [self[key] for key in self]
+
+    def items(self):
+        return [(key, self[key]) for key in self]
+
+    def local(self, key, default=None):
+        """The value of `key`, or `default` if there is none."""
+        value = self._local(key)
+        return default if value is None else decoded(value)
+
+    # The cluster
+
+    async def get(self, key, default=None):
+        """The value of `key` at some time during the call, or `default` if there was none."""
+        value = await self._node.client.get(self._key(key))
+        return default if value is None else decoded(value)
+
+    async def set(self, key, value):
+        """Store what JSON can say under `key`."""
+        await self._node.client.put(self._key(key), encoded(value))
+
+    async def delete(self, key):
+        """Remove `key`; whether it was there."""
+        return await self._node.client.delete(self._key(key))
+
+    async def cas(self, key, expected, new):
+        """Store `new` if the value of `key` is `expected` (None: there is none); whether it was."""
+        value = self._local(key)
+        # Of all texts that say the same, the one that is there, as far as this node has heard.
+        if (None if value is None else decoded(value)) != expected:
+            value = None if expected is None else encoded(expected)
+        return await self._node.client.cas(self._key(key), value, encoded(new))
+
+    async def update(self, key, function, default=None):
+        """Store `function(value)`, of `default` if there is no value; what was stored.
+
+        When others change the value meanwhile, `function` is called again.
+        """
+        client, key = self._node.client, self._key(key)
+        while True:
+            value = await client.get(key)
+            new = function(default if value is None else decoded(value))
+            if await client.cas(key, value, encoded(new)):
+                return new
+
+    def _key(self, key):
+        return (self._prefix + key).encode()
+
+    def _local(self, key):
+        return requests.own_value(self._node, self._key(key))
+
+
+class Counter:
+    """A whole number of 64 bits, at the key NAME of the store, as text; 0 if there is none.
+
+    Each `add` counts once, whatever fails. Raises ValueError where the text is no number.
+    """
+
+    def __init__(self, node, key):
+        self._node = node
+        self._key = key
+
+    @property
+    def value(self):
+        """The number in the node's own copy."""
+        return int(requests.own_value(self._node, self._key) or 0)
+
+    async def get(self):
+        """The number at some time during the call."""
+        return int(await self._node.client.get(self._key) or 0)
+
+    async def add(self, delta=1):
+        """Add `delta`; the sum."""
+        return await self._node.client.add(self._key, delta)
+
+
+def encoded(value):
+    return json.dumps(value).encode()
+
+
+def decoded(value):
+    """What the bytes say as JSON; if they are none, as text; or the bytes themselves."""
+    try:
+        text = value.decode()
+    except UnicodeError:
+        return value
+    if not _may_be_json(text.strip()):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _may_be_json(text):
+    # MicroPython's json misses no bracket at the end, and takes 012 for a number.
+    if not text or text[0] not in JSON_BEGINS:
+        return False
+    if text[0] in "{[":
+        return text[-1] == ("}" if text[0] == "{" else "]")
+    digits = text.lstrip("-")
+    return digits[:1] != "0" or not digits[1:2].isdigit()
