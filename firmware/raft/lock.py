@@ -114,7 +114,7 @@ class Lock:
         words = (value or b"").split()
         if len(words) < 3 or not words[-1].isdigit():
             return 0
-        return max(0, int(words[-1]) - self._node.machine.time)
+        return max(0, int(words[-1]) - self._node.sessions.time)
 
     # Keeping it
 

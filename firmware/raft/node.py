@@ -43,7 +43,7 @@ class Node:
         self.id, self.cluster, self._peers = checked(config)
         self.events = events or Events(self.id)
         kv = machine or KeyValue(config.get("state_kb", STATE_KB) * 1024)
-        self.machine = Sessions(Machines(kv))
+        self.sessions = Sessions(Machines(kv))
         self.applied = 0
         self.dropped = 0  # datagrams that were no messages
         self.appended = 0  # entries made durable since start
@@ -78,12 +78,12 @@ class Node:
         from raft.recovery import identify
 
         self.store = Store(partition, self.id)
-        needed = sectors_needed(self.machine.max_bytes)
+        needed = sectors_needed(self.sessions.max_bytes)
         if self.store.sectors < needed:
             raise ConfigError(
                 "a state machine of %d bytes (state_kb in config.json) needs a raft partition of "
                 "%d KB, this one has %d KB"
-                % (self.machine.max_bytes, needed * 4, self.store.sectors * 4)
+                % (self.sessions.max_bytes, needed * 4, self.store.sectors * 4)
             )
         self._stranger = identify(self.store, memory, interpreter.draw) if memory else None
         self.codec = Codec(self.id, self.cluster)
@@ -92,7 +92,7 @@ class Node:
             interpreter.draw, self._heartbeat_ms, self._election_ms, self.store.doubt,
             self._lease, self.dead_ms if self._removes_dead else 0, self._least_voters,
         )  # fmt: skip
-        self.compaction = Compaction(self.store, self.core, self.machine)
+        self.compaction = Compaction(self.store, self.core, self.sessions)
         self._faults = 0
         self._doubt = self.core.doubt
         self._now = self._reported = ticks_ms()
@@ -327,7 +327,7 @@ class Node:
         while index < last:
             for term, kind, data in core.log.slice(index + 1, APPLY_BURST * 64, 0):
                 index += 1
-                result = self.machine.apply(index, data) if kind == messages.COMMAND else b""
+                result = self.sessions.apply(index, data) if kind == messages.COMMAND else b""
                 self.applied = index
                 self.service.applied(index, term, result)
                 if index == last:

@@ -93,7 +93,7 @@ class Node(Driver):
 
     def local(self, query):
         """What its own copy of the state answers (bytes), perhaps an old one; None: malformed."""
-        return self.machine.machine.query(query)  # of the machine behind the sessions
+        return self.sessions.machine.query(query)
 
     def members(self):
         """Who belongs to the cluster, by rising id, as this node knows it (list of dicts).

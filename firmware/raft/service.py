@@ -25,7 +25,7 @@ class Service:
         self._node = node
         self._core = node.core
         self._session_s = session_s
-        self._machine = node.machine
+        self._machine = node.sessions
         self._codec = node.codec
         self.endpoint = endpoint
         self._writes = {}  # index -> (term, client): commands in the log that wait

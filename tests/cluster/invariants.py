@@ -289,7 +289,7 @@ class Life:
         self.vote = self.disk.vote
         self.matches: dict[int, int] = {}  # leader: peer -> match index
         self.led = 0  # the term it was last seen to lead
-        self.machine = node.machine.machine.default
+        self.machine = node.sessions.machine.default
         node.store.life = node.core.log.life = self.machine.life = self
         # token -> how many entries were committed when it was asked for, and when that was
         self.reads: dict[object, tuple[int, int]] = {}
@@ -499,7 +499,7 @@ class Life:
     def restored(self, index: int) -> None:
         """The machine has taken in a snapshot that stands for the entries up to `index`."""
         values, sessions, executed = self.watch.states[index]
-        if self.machine._values != values or known_by(self.node.machine) != sessions:
+        if self.machine._values != values or known_by(self.node.sessions) != sessions:
             raise Violation("node %d has restored another state" % self.core.node)
         self.machine.executed = self.watch.machine.executed[:executed]
 

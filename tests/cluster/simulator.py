@@ -572,7 +572,7 @@ class World:
         if len(nodes) < len(self.boards) or len(leaders) != 1:
             return "%d nodes are up, %d lead" % (len(nodes), len(leaders))
         leader = leaders[0]
-        last, executed = leader.core.log.last, len(leader.machine.machine.default.executed)
+        last, executed = leader.core.log.last, len(leader.sessions.machine.default.executed)
         for node in nodes:
             core = node.core
             if core.doubt:
@@ -583,7 +583,7 @@ class World:
                 return "node %d has another log than the leader" % node.id
             if node.core.log.last_term != leader.core.log.last_term:
                 return "node %d ends with another term" % node.id
-            if len(node.machine.machine.default.executed) != executed:
+            if len(node.sessions.machine.default.executed) != executed:
                 return "node %d has applied other commands" % node.id
         waiting = [client.number for client in self.clients if not client.is_idle]
         return "clients %s wait" % waiting if waiting else ""

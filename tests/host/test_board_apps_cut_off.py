@@ -194,7 +194,7 @@ class Node(ProgramNode, Played):
         writes = self.world.writes
         if self.id not in self.world.cut_off and self.heard + 1 < len(writes):
             self.heard += 1
-        value, self.machine.time = writes[self.heard]
+        value, self.sessions.time = writes[self.heard]
         return b"\0" if value is None else b"\1" + value
 
     def _event(self, what, **facts):

@@ -142,7 +142,7 @@ class Target:
             "log": [core.log.entry(i) for i in range(1, core.log.last + 1)],
             "peers": [vars(p) | {"_in_flight": list(p._in_flight)} for p in core.peers.values()],
             "flash": (store.term, store.vote, store.last, store.programs),
-            "machine": (node.applied, node.machine.machine.default.used),
+            "machine": (node.applied, node.sessions.machine.default.used),
             "sent": (list(self.peers.sent), list(self.clients.sent)),
         }
 

@@ -41,7 +41,7 @@ def ask(target: Target, payload: bytes) -> tuple[int, int, bytes] | None:
 
 
 def store(target: Target) -> None:
-    target.node.machine.machine.apply(requests.put(b"key", b"value"), 0)
+    target.node.sessions.machine.apply(requests.put(b"key", b"value"), 0)
 
 
 def test_only_the_leader_answers_what_is_for_the_leader() -> None:
