@@ -22,7 +22,8 @@ class Operation:
 
     returned: None if its outcome is unknown: it may take effect at any time after its call, or
     never; but not later than at `void_after`. An operation that certainly had no effect isn't
-    told of. how: what else is to be known of it, such as the kind of a read.
+    told of. how: what else is to be known of it, such as the kind of a read. age: of a read that
+    may be stale, how long ago (s) at most its result was right, as it says; math.inf: unknown.
     """
 
     client: int
@@ -34,6 +35,7 @@ class Operation:
     returned: float | None
     void_after: float = math.inf
     how: str = ""
+    age: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +82,8 @@ class Operation:
         what = " ".join([self.kind, self.key, *map(_text, self.arguments)])
         if self.how:
             what += f" ({self.how})"
+        if self.age is not None:
+            what += f" (at most {self.age:.3f} s old)"
         if self.kind != PUT and not self.is_open:
             what += f" -> {_text(self.result)}"
         end = "open".rjust(10) if self.returned is None else f"{self.returned:10.6f}"
@@ -91,12 +95,10 @@ def _text(value: Result) -> str:
 
 
 def save(path: Path, history: Iterable[Operation]) -> None:
-    """Write it into the file, a line of JSON for each operation."""
+    """Write it into the file, a line of JSON for each operation (Python's: with Infinity)."""
     with path.open("w", encoding="utf-8") as file:
         for operation in history:
             fields = asdict(operation)
-            if operation.void_after == math.inf:
-                del fields["void_after"]  # JSON has no such number
             file.write(json.dumps(fields) + "\n")
 
 
