@@ -106,9 +106,14 @@ class Client:
         """Store `value` under `key`."""
         self._command(requests.put(_bytes(key), _value(value)))
 
-    def get(self, key: str | bytes) -> bytes | None:
-        """The value of `key`, None if there is none: the latest one, whoever wrote it."""
-        value: bytes | None = requests.get_answer(self._read(requests.get_query(_bytes(key))))
+    def get(self, key: str | bytes, node: int = 0) -> bytes | None:
+        """The value of `key`, None if there is none: the latest one, whoever wrote it.
+
+        node: who is to answer; by default the leader, whom it costs least.
+        """
+        query = requests.get_query(_bytes(key))
+        answer = self._read_at(node, requests.read(query)) if node else self._read(query)
+        value: bytes | None = requests.get_answer(answer)
         return value
 
     def delete(self, key: str | bytes) -> bool:
@@ -296,6 +301,24 @@ class Client:
         if answer is None:
             raise NotCommitted(f"{self._reason(request)}; nothing was read; try again")
         return answer
+
+    def _read_at(self, node: int, payload: bytes) -> bytes:
+        """That node's answer."""
+        deadline = time.monotonic() + self.timeout
+        number = self._next_number()
+        wait = RESEND_S
+        problem = "has not answered"
+        while time.monotonic() < deadline:
+            self._send(node, messages.READ, number, payload)
+            until = min(time.monotonic() + wait, deadline)
+            while reply := self._receive(until):
+                _, answered, status, _, result = reply
+                if answered == number and status == messages.OK:
+                    return result
+                if answered == number:
+                    problem = requests.PROBLEMS.get(status, "knows no leader")
+            wait = min(2 * wait, MAX_RESEND_S)
+        raise NotCommitted(f"node {node} {problem} within {self.timeout:g} s; nothing was read")
 
     def _failure(self, request: _Request, outcome: str = OPEN_OUTCOME) -> ClusterError:
         if request.refusal:

@@ -20,10 +20,10 @@ from pathlib import Path
 from host_tools.client import Client, ClusterError
 from host_tools.desk import CPYTHON
 from host_tools.processes import PROJECT
-from tests.cluster import history
+from tests.cluster import history, staleness
 from tests.cluster.history import Operation
 from tests.cluster.linearizability import check
-from tests.cluster.nemesis import Nemesis
+from tests.cluster.nemesis import NETWORK_S, STOPPED_S, Nemesis
 from tests.cluster.network import Network
 from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster
@@ -31,6 +31,9 @@ from tests.clusters import free_cluster
 NODES = 5
 CLIENTS = 8
 UP_S = 30.0
+# What a node says of its copy's age leaves out how long its leader's last message took, and lay
+# there while the node, or the leader, stood still
+SLACK_S = NETWORK_S + STOPPED_S[1] + 0.5
 PATIENCE_S = 120.0  # for the least that is wanted
 BUILD = PROJECT / "build"
 
@@ -46,8 +49,13 @@ class Run:
     alarms: list[str]
 
 
-def record(seed: int, seconds: float, interpreter: str = CPYTHON, least: int = 0) -> Run:
-    """A history of so many seconds under faults, or of more until it has `least` operations."""
+def record(
+    seed: int, seconds: float, interpreter: str = CPYTHON, lease: bool = False, least: int = 0
+) -> Run:
+    """A history of so many seconds under faults, or of more until it has `least` operations.
+
+    lease: whether leaders answer reads by their lease.
+    """
     with tempfile.TemporaryDirectory(prefix="raft-history-") as name:
         folder = Path(name)
         cluster = free_cluster(folder / "cluster.toml", NODES)
@@ -92,7 +100,8 @@ def wait_until_up(clients_file: Path) -> None:
 
 def verdict(told: list[Operation]) -> str:
     """What is wrong with the history, for people; empty if it is linearizable."""
-    return "\n".join(str(violation) for violation in check(told))
+    violations = [str(violation) for violation in check(told)]
+    return "\n".join(violations + staleness.check(told, SLACK_S))
 
 
 def keep(run: Run) -> Path:

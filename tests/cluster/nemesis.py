@@ -16,10 +16,11 @@ from host_tools.cluster import Cluster
 from host_tools.processes import Processes
 from tests.cluster.network import CLIENTS, Network, Weather
 
-PAUSE_S = (0.02, 0.4)  # between two things that happen
+PAUSE_S = (0.05, 0.6)  # between two things that happen
 DOWN_S = (0.1, 1.5)  # how long each lasts
 STOPPED_S = (0.05, 0.8)
 CUT_S = (0.3, 2.0)
+NETWORK_S = 0.4  # the longest delay of a datagram
 CLOCKS = (900, 950, 1000, 1000, 1050, 1100)  # thousandths of the real one
 OFTEN_THE_LEADER = 0.5
 ALARMS = ("alarm", "damage", "wiped", "swapped", "learner", "crash", "flash_fault")
@@ -166,7 +167,11 @@ class Nemesis:
             [
                 Weather(),
                 Weather(lost=dice.uniform(0, 0.2)),
-                Weather(doubled=dice.uniform(0, 0.2), late=dice.uniform(0, 0.2), late_ms=400),
+                Weather(
+                    doubled=dice.uniform(0, 0.2),
+                    late=dice.uniform(0, 0.2),
+                    late_ms=round(1000 * NETWORK_S),
+                ),
                 Weather(0.1, 0.1, 0.3, dice.randint(5, 200)),
                 Weather(late=1.0, late_ms=dice.randint(1, 20)),
             ]

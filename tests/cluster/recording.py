@@ -1,34 +1,51 @@
 """Clients of a real cluster that record what they ask for and are told."""
 
+import math
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from host_tools.client import Client, NotCommitted, Unknown
-from tests.cluster.history import CAS, DELETE, GET, PUT, Operation, Result, Value
+from host_tools.firmware import messages, requests
+from tests.cluster.history import ADD, CAS, DELETE, GET, PUT, Operation, Result, Value
 
-TIMEOUT_S = 1.0  # of an operation: after that its outcome is known, or unknown for ever
+TIMEOUT_S = 1.0  # of a command: after that its outcome is known, or unknown for ever
+READ_TIMEOUT_S = 0.25
 MOST_PAUSE_S = 0.004  # between two operations of a client
 KEYS = 3  # in use at a time
 EPOCH_S = 10.0  # then there are new ones
-SHARES = {GET: 45, PUT: 25, CAS: 25, DELETE: 5}  # of all operations, in percent
+SHARES = {GET: 45, PUT: 20, CAS: 20, DELETE: 5, ADD: 10}  # of all operations, in percent
+COUNTER = KEYS  # the number of the key that is a counter, beside the others
 OLD_EXPECTATION = 0.1  # share of the cas that expect a value from longer ago
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A kind of read. ask(client, key, node): the value, from that node if it is for any to say."""
+ADDED = (1,)
 
-    name: str
-    ask: Callable[[Client, str, int], bytes | None]
+Arguments = tuple[Value, ...] | tuple[int]
+Reading = Callable[[Client, str, int], tuple[bytes | None, float | None]]
 
 
-BY_LEADER = Reading("leader", lambda client, key, node: client.get(key))
-READINGS = [BY_LEADER]
+def by_leader(client: Client, key: str, node: int) -> tuple[bytes | None, float | None]:
+    return client.get(key), None
+
+
+def by_any(client: Client, key: str, node: int) -> tuple[bytes | None, float | None]:
+    return client.get(key, node), None
+
+
+def by_own_copy(client: Client, key: str, node: int) -> tuple[bytes | None, float | None]:
+    query = requests.read(requests.get_query(key.encode()), messages.LOCAL)
+    age_ms, answer = requests.age_of(client._read_at(node, query))
+    return requests.get_answer(answer), math.inf if age_ms is None else age_ms / 1000
+
+
+# Kinds of reads: each gives the value, read at that node where one has a choice, and how old (s)
+# that may be if it isn't the latest, math.inf if nobody knows.
+READINGS: dict[str, Reading] = {"leader": by_leader, "any": by_any, "local": by_own_copy}
 
 
 class Recorder(threading.Thread):
@@ -54,12 +71,15 @@ class Recorder(threading.Thread):
 
     def run(self) -> None:
         try:
-            with Client(self._clients_file, TIMEOUT_S) as client:
-                self._nodes = sorted(client.cluster.nodes)
+            with (
+                Client(self._clients_file, TIMEOUT_S) as writer,
+                Client(self._clients_file, READ_TIMEOUT_S) as reader,
+            ):
+                self._nodes = sorted(writer.cluster.nodes)
                 while not self._end.wait(self._dice.uniform(0, MOST_PAUSE_S)):
-                    self._turn(client)
+                    self._turn(writer, reader)
                 for key in list(self._values)[-KEYS:]:
-                    self._read(client, key)  # what is lost or doubled shows in the end
+                    self._read(reader, key)  # what is lost or doubled shows in the end
         except BaseException as e:
             self.failure = e
 
@@ -72,7 +92,11 @@ class Recorder(threading.Thread):
 
     def counts(self) -> Counter[str]:
         """How often it did what."""
-        found = Counter(o.how or o.kind for o in self.history if not o.is_open)
+        found = Counter(
+            f"reads by {o.how.split()[0]}" if o.how else o.kind
+            for o in self.history
+            if not o.is_open
+        )
         found["unknown"] = sum(o.is_open for o in self.history)
         found["failed"] = self.failed
         return found
@@ -80,25 +104,26 @@ class Recorder(threading.Thread):
     def _now(self) -> float:
         return time.monotonic() - self._began
 
-    def _turn(self, client: Client) -> None:
+    def _turn(self, writer: Client, reader: Client) -> None:
         dice = self._dice
         epoch = int(self._now() / EPOCH_S)
-        key = f"{epoch}-{dice.randrange(KEYS)}"
         kind = dice.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == GET:
-            self._read(client, key)
+            self._read(reader, f"{epoch}-{dice.randrange(KEYS + 1)}")
         else:
-            self._write(client, kind, key)
+            number = COUNTER if kind == ADD else dice.randrange(KEYS)
+            self._write(writer, kind, f"{epoch}-{number}")
 
     def _read(self, client: Client, key: str) -> None:
-        reading, node = self._dice.choice(READINGS), self._dice.choice(self._nodes)
+        how, node = self._dice.choice(sorted(READINGS)), self._dice.choice(self._nodes)
         called = self._now()
         try:
-            value = _text(reading.ask(client, key, node))
+            found, age = READINGS[how](client, key, node)
         except NotCommitted:
             self.failed += 1
             return
-        self._record(GET, key, (), value, called, reading.name)
+        value = None if found is None else found.decode()
+        self._record(GET, key, (), value, called, f"{how} {node}", age)
         self._met(key, value)
 
     def _write(self, client: Client, kind: str, key: str) -> None:
@@ -108,7 +133,9 @@ class Recorder(threading.Thread):
         expected = known[-1]
         if self._dice.random() < OLD_EXPECTATION:
             expected = self._dice.choice(known)
-        arguments: tuple[Value, ...] = {PUT: (new,), CAS: (expected, new), DELETE: ()}[kind]
+        arguments: Arguments = ADDED
+        if kind != ADD:
+            arguments = {PUT: (new,), CAS: (expected, new), DELETE: ()}[kind]
         called = self._now()
         try:
             result = _command(client, kind, key, arguments)
@@ -120,22 +147,23 @@ class Recorder(threading.Thread):
         else:
             self._record(kind, key, arguments, result, called)
             self._close()
-            if result is not False:
+            if result is not False and kind != ADD:
                 self._met(key, None if kind == DELETE else new)
 
     def _record(
         self,
         kind: str,
         key: str,
-        arguments: tuple[Value, ...],
+        arguments: Arguments,
         result: Result,
         called: float,
         how: str = "",
+        age: float | None = None,
         is_open: bool = False,
     ) -> None:
         returned = None if is_open else self._now()
         self.history.append(
-            Operation(self.number, kind, key, arguments, result, called, returned, how=how)
+            Operation(self.number, kind, key, arguments, result, called, returned, how=how, age=age)
         )
 
     def _close(self) -> None:
@@ -150,17 +178,14 @@ class Recorder(threading.Thread):
         self._values.setdefault(key, [None]).append(value)
 
 
-def _command(client: Client, kind: str, key: str, arguments: tuple[Value, ...]) -> Result:
+def _command(client: Client, kind: str, key: str, arguments: Arguments) -> Result:
+    if kind == ADD:
+        return client.add(key, *ADDED)
     if kind == DELETE:
         return client.delete(key)
-    new = arguments[-1]
+    *expected, new = [None if a is None else str(a).encode() for a in arguments]
     assert new is not None
     if kind == PUT:
-        client.put(key, new.encode())
+        client.put(key, new)
         return None
-    expected = arguments[0]
-    return client.cas(key, None if expected is None else expected.encode(), new.encode())
-
-
-def _text(value: bytes | None) -> Value:
-    return None if value is None else value.decode()
+    return client.cas(key, expected[0], new)

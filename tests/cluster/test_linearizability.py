@@ -275,7 +275,7 @@ def is_possible(order: tuple[Operation, ...]) -> bool:
     return True
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(operations(), max_size=6))
 def test_the_checker_says_what_the_definition_says(some: list[Operation]) -> None:
     violations = check(some)
