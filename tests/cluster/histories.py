@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host_tools.client import Client, ClusterError
@@ -58,7 +58,8 @@ def record(
     """
     with tempfile.TemporaryDirectory(prefix="raft-history-") as name:
         folder = Path(name)
-        cluster = free_cluster(folder / "cluster.toml", NODES)
+        cluster = replace(free_cluster(folder / "cluster.toml", NODES), lease=lease)
+        cluster.path.write_text(cluster.to_toml())
         with Network(cluster, seed) as network:
             clients_file = folder / "clients.toml"
             clients_file.write_text(network.clients.to_toml())
@@ -137,12 +138,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--interpreter", default=CPYTHON)
+    parser.add_argument("--lease", action="store_true", help="leaders answer reads by lease")
     parser.add_argument("--check", type=Path, help="a history that was kept, and no other")
     options = parser.parse_args()
     if options.check:
         return 0 if check_and_tell(history.load(options.check)) else 1
-    print(f"seed {options.seed}: {CLIENTS} clients of {NODES} nodes, {options.interpreter}")
-    run = record(options.seed, options.minutes * 60, options.interpreter)
+    reads = "reads by lease" if options.lease else "reads by read index"
+    print(f"seed {options.seed}: {CLIENTS} clients, {NODES} nodes, {options.interpreter}, {reads}")
+    run = record(options.seed, options.minutes * 60, options.interpreter, options.lease)
     tell(run)
     if check_and_tell(run.history) and not run.alarms:
         return 0

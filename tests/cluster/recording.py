@@ -78,8 +78,8 @@ class Recorder(threading.Thread):
                 self._nodes = sorted(writer.cluster.nodes)
                 while not self._end.wait(self._dice.uniform(0, MOST_PAUSE_S)):
                     self._turn(writer, reader)
-                for key in list(self._values)[-KEYS:]:
-                    self._read(reader, key)  # what is lost or doubled shows in the end
+                for key in list(self._values)[-KEYS - 1 :]:
+                    self._read(reader, key, "any")  # what is lost or doubled shows in the end
         except BaseException as e:
             self.failure = e
 
@@ -109,13 +109,15 @@ class Recorder(threading.Thread):
         epoch = int(self._now() / EPOCH_S)
         kind = dice.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == GET:
-            self._read(reader, f"{epoch}-{dice.randrange(KEYS + 1)}")
+            how = dice.choice(sorted(READINGS))
+            number = dice.randrange(KEYS if how == "local" else KEYS + 1)
+            self._read(reader, f"{epoch}-{number}", how)
         else:
             number = COUNTER if kind == ADD else dice.randrange(KEYS)
             self._write(writer, kind, f"{epoch}-{number}")
 
-    def _read(self, client: Client, key: str) -> None:
-        how, node = self._dice.choice(sorted(READINGS)), self._dice.choice(self._nodes)
+    def _read(self, client: Client, key: str, how: str) -> None:
+        node = self._dice.choice(self._nodes)
         called = self._now()
         try:
             found, age = READINGS[how](client, key, node)

@@ -3,7 +3,8 @@
 Such a read must have been right at some time between its call, less the age that it states, and
 its return. What is looked at here is necessary, and not all that could be said: a value was there
 at the earliest when its write was called, and no longer when a write that began after the end of
-that one had returned.
+that one had returned. Keys that are added to can't be looked at: an addition of unknown outcome
+leaves nobody knows what.
 """
 
 import math

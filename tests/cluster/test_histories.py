@@ -15,13 +15,13 @@ from tests.cluster.history import CAS, GET, Operation
 from tests.cluster.recording import READINGS
 
 SEED = 1
-SECONDS = 8.0
+SECONDS = 5.0
 LEAST = 400  # operations
 
 
-@pytest.fixture(scope="module")
-def run() -> Run:
-    return record(SEED, SECONDS, least=LEAST)
+@pytest.fixture(scope="module", params=[False, True], ids=["read-index", "lease"])
+def run(request: pytest.FixtureRequest) -> Run:
+    return record(SEED, SECONDS, lease=request.param, least=LEAST)
 
 
 def overwritten_before(told: list[Operation], late: Operation) -> str | None:

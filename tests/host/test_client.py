@@ -446,3 +446,40 @@ def test_statuses_are_those_of_the_nodes_that_answer(file: Path) -> None:
     with asking(file, SHORT_S, answers, silent, answers) as (client, _):
         assert client.statuses() == {1: {"node": 1}, 3: {"node": 3}}
         assert client.statuses([3, 9]) == {3: {"node": 3}}
+
+
+# Reads at a node of one's choice
+
+
+def test_a_read_goes_to_the_node_that_is_named_and_to_no_other(file: Path) -> None:
+    with asking(file, LONG_S, leads(1), leads(2)) as (client, cluster):
+        client.leader = 1
+
+        assert client.get("key", node=2) is None
+
+        assert {request.node for request in cluster.requests} == {2}
+
+
+def test_a_node_that_knows_no_leader_is_asked_again(file: Path) -> None:
+    answers = [[Reply(messages.NOT_LEADER)], [Reply(messages.NOT_LEADER)]]
+
+    def soon(request: Request, reply: Reply) -> list[Reply | bytes]:
+        return list(answers.pop()) if answers else [reply]
+
+    with asking(file, LONG_S, leads(1, soon)) as (client, cluster):
+        assert client.get("key", node=1) is None
+        assert len(cluster.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"), [(silent, "has not answered"), (follows(0), "knows no leader")]
+)
+def test_a_read_at_a_node_that_has_no_answer_says_why(
+    file: Path, behaviour: Behaviour, reason: str
+) -> None:
+    problem = f"node 1 {reason} within 0.5 s; nothing was read"
+    with (
+        asking(file, SHORT_S, behaviour) as (client, _),
+        pytest.raises(NotCommitted, match=problem),
+    ):
+        client.get("key", node=1)
