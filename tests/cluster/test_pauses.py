@@ -50,7 +50,7 @@ def leader_with_lease() -> Target:
 
 def read_of(key: bytes) -> bytes:
     codec = Codec(0, CLUSTER)
-    return bytes(codec.frame(codec.request(1, READ, 1, requests.get_query(key))))
+    return bytes(codec.frame(codec.request(1, READ, 1, requests.read(requests.get_query(key)))))
 
 
 def answers(target: Target) -> list[int]:
