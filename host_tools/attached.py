@@ -58,7 +58,7 @@ class Asked:
 
     chip: as in board.toml. mac: lower case, with colons. micropython: its version; empty if there
     is none. node: its id, if it was deployed. runs: a role, `joining`, or one of AT_REPL, OTHER,
-    NOTHING. deployed: the mark of what was deployed.
+    NOTHING. deployed: the mark of what was deployed. address: in its network, if it tells.
     """
 
     port: str
@@ -68,6 +68,7 @@ class Asked:
     node: int | None
     runs: str
     deployed: str = ""
+    address: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -138,6 +139,7 @@ def ask(name: str, may_reset: bool = True) -> Asked:
         return Asked(
             name, chip_of(said["chip"]), with_colons(said["mac"]),
             said["interpreter"].rpartition("_")[2], answer.node, said["role"], said["deployed"],
+            said.get("ip", ""),
         )  # fmt: skip
     if not NOTHING_TO_START.search(heard):
         is_at_prompt = heard.endswith(PROMPT)

@@ -17,11 +17,13 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from host_tools import cluster as cluster_file
 from host_tools import membership
+from host_tools.cluster import AUTO
+from host_tools.discovery import Finder
 from host_tools.firmware import admin, kv, members, messages, requests, sessions
 from host_tools.membership import Membership
 
@@ -73,19 +75,26 @@ class Client:
     A context manager; not for several threads at once. Every method but `statuses` raises
     NotCommitted or Unknown when the cluster can't answer. After Unknown the client may go
     on: copies of the old command that arrive later than its next one are ignored. Members that
-    the file doesn't know are found by those that it knows.
+    the file doesn't know are found by those that it knows; those whose host is "auto", wherever
+    they are on the local network.
     Raises ClusterFileError, and OSError if no host of the file can be found.
     """
 
     def __init__(
         self, cluster: str | os.PathLike[str] = cluster_file.DEFAULT_FILE, timeout: float = 5.0
     ) -> None:
-        self.cluster = cluster_file.load_with_hosts(cluster)
+        self.cluster = cluster_file.load(cluster)
         self.timeout = timeout
         self.leader = 0  # the node that is believed to lead; 0: none
         self._addresses = _resolve(self.cluster)
         self._codec = messages.Codec(0, self.cluster.name)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._finder = Finder(self._codec, self._socket)
+        for member in self.cluster.nodes.values():
+            if member.host == AUTO:
+                self._finder.ports[member.id] = member.client_port
+        # (nodes, kind, number, payload): whom of them is found meanwhile is asked that at once
+        self._open_question: tuple[Collection[int], int, int, bytes] = ((), 0, 0, b"")
         self._request = int.from_bytes(os.urandom(4), "little") & messages.MAX_NUMBER
         self._usual_s = 0.0  # how long an answer takes, smoothed
         self._session = 0  # not opened yet
@@ -170,7 +179,7 @@ class Client:
 
     def statuses(self, nodes: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
         """What each of `nodes` (all of them) says of itself; those that don't answer lack."""
-        wanted = set(self._addresses if nodes is None else nodes)
+        wanted = self._known() if nodes is None else nodes
         found = {
             node: json.loads(result)
             for node, status, _, result in self._ask_each(wanted, messages.STATUS, b"")
@@ -183,7 +192,7 @@ class Client:
     def members(self) -> Membership:
         """Who is one, told by the leader if it answers; else the newest that any node knows."""
         newest = None
-        for node, status, _, result in self._ask_each(self._addresses, messages.MEMBERS, b""):
+        for node, status, _, result in self._ask_each(self._known(), messages.MEMBERS, b""):
             if status == messages.OK:
                 told = membership.read(node, result)
                 self._meet(told)
@@ -242,10 +251,12 @@ class Client:
     ) -> Iterator[tuple[int, int, int, bytes]]:
         """(node, status, leader, result) of each node that answers, as they come."""
         deadline = time.monotonic() + self.timeout
-        missing = set(nodes) & set(self._addresses)
+        missing = set(nodes) & self._known()
         number = self._next_number()
         wait = RESEND_S
-        while missing and time.monotonic() < deadline:
+        self._open_question = missing, kind, number, payload
+        while missing and (now := time.monotonic()) < deadline:
+            self._finder.ask(now)
             for node in missing:
                 self._send(node, kind, number, payload)
             until = min(time.monotonic() + wait, deadline)
@@ -259,8 +270,16 @@ class Client:
     def _meet(self, told: Membership) -> None:
         """Learn where members are that the file doesn't know."""
         for member in told.nodes.values():
-            if member.id not in self._addresses and cluster_file.is_address(member.host):
+            if member.id in self._known():
+                continue
+            if member.host == AUTO:
+                self._finder.ports[member.id] = member.client_port
+            elif cluster_file.is_address(member.host):
                 self._addresses[member.id] = member.host, member.client_port
+
+    def _known(self) -> set[int]:
+        """The nodes that there are, also if it isn't known yet where."""
+        return {*self._addresses, *self._finder.ports}
 
     # Commands and reads
 
@@ -328,7 +347,7 @@ class Client:
         return NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
 
     def _reason(self, request: _Request) -> str:
-        count = len(self._addresses)
+        count = len(self._known())
         if not request.heard:
             return f"none of the {count} nodes has answered within {self.timeout:g} s"
         if request.problem:
@@ -365,6 +384,8 @@ class Client:
                 pace.sent(now)
             if now >= pace.probe_at:
                 probe = self._next_number()
+                self._open_question = self._known(), messages.READ, probe, PROBE
+                self._finder.ask(now)
                 for node in self._addresses:
                     self._send(node, messages.READ, probe, PROBE)
                 pace.probed(now)
@@ -376,7 +397,7 @@ class Client:
             if number == asked and status == messages.OK:
                 self._meet(membership.read(node, result))
                 continue
-            if hint and hint not in self._addresses:
+            if hint and hint not in self._known():
                 asked = self._next_number()
                 self._send(node, messages.MEMBERS, asked, b"")
             if request.numbers.get(number) == node:
@@ -416,6 +437,8 @@ class Client:
         return self._request
 
     def _send(self, node: int, kind: int, number: int, payload: bytes) -> None:
+        if node not in self._addresses:
+            return  # it has yet to be found
         n = self._codec.request(node, kind, number, payload)
         try:
             self._socket.sendto(self._codec.frame(n), self._addresses[node])
@@ -435,6 +458,13 @@ class Client:
                 return None
             except OSError:
                 continue  # some systems tell here that a node's port is closed
+            found = self._finder.hear(data)
+            if found:
+                self._addresses[found] = sender
+                nodes, kind, number, payload = self._open_question
+                if found in nodes:
+                    self._send(found, kind, number, payload)
+                continue
             reply: tuple[int, int, int, int, bytes] | None = self._codec.decode_reply(data)
             if reply and self._addresses.get(reply[0]) == sender:
                 return reply
@@ -490,8 +520,8 @@ def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
     addresses = {}
     problem = None
     for member in cluster.nodes.values():
-        if not member.host:
-            continue  # it isn't known yet
+        if member.host == AUTO:
+            continue
         try:
             found = socket.getaddrinfo(
                 member.host, member.client_port, socket.AF_INET, socket.SOCK_DGRAM
@@ -500,9 +530,8 @@ def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
             problem = e
         else:
             addresses[member.id] = (str(found[0][4][0]), member.client_port)
-    if not addresses:
-        why = f": {problem.strerror}" if problem else ""
-        raise OSError(f"{cluster.path}: no host of any node can be found{why}")
+    if problem and not addresses:
+        raise OSError(f"{cluster.path}: no host of any node can be found: {problem.strerror}")
     return addresses
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import tomlkit
 
 from host_tools import settings
-from host_tools.firmware import FIRMWARE, Machines, kv, members, sectors_needed, sessions
+from host_tools.firmware import FIRMWARE, Machines, kv, members, sectors_needed, sessions, udp
 from host_tools.settings import FileError, Table
 
 DEFAULT_FILE = "cluster.toml"
 MAX_NODE = 254
 MAX_NODES = members.MAX_MEMBERS
 MAX_PORT = 65535
-PORT = 7100  # a node's own ports on a desk: these plus its id
+PORT = 7100  # a board's ports; on a desk, these plus the node's id
 CLIENT_PORT = 7200
 HEARTBEAT_MS = 50
 ELECTION_MS = (150, 300)
@@ -36,6 +36,7 @@ SESSION_S = 3600
 MAX_S = 1_000_000  # a node counts in ms, up to 2^30
 MAX_PRIORITY = 255
 LOOPBACK = "127.0.0.1"
+AUTO = udp.AUTO  # the host of a node that is found wherever it is on the local network
 FREE_PORTS = range(20_000, 32_768)  # Linux and macOS hand out those from 32,768 and 49,152 on
 APPS = FIRMWARE / "apps"
 
@@ -79,9 +80,8 @@ NODES = """
 # `priority` (0 to 255): of the nodes that could lead, the one with the highest does.
 """
 BOARD_NODES = """\
-# A board is known by its MAC, wherever it is plugged in; `board` is its folder in boards/. An
-# empty `host` is filled in by `raftctl up` with the address that your router gives the board: see
-# to it that it always gives the same.
+# A board is known by its MAC, wherever it is plugged in; `board` is its folder in boards/. With
+# the host "auto" it is found at whatever address your router gives it; or give its address.
 """
 
 
@@ -93,8 +93,8 @@ class ClusterFileError(FileError):
 class Member:
     """Where a node is: `port` for other nodes, `client_port` for clients.
 
-    host: empty as long as the address of a board isn't known. mac, board: which board it is
-    (lower case, with colons), and of which kind (a folder in boards/); empty on a desk.
+    host: an address, a name, or AUTO. mac, board: which board it is (lower case, with colons), and
+    of which kind (a folder in boards/); empty on a desk.
     voter: false for a learner that stays one. priority: of those that can lead, the highest
     does. join: it isn't one of the founders, and waits until it is added.
     """
@@ -161,11 +161,7 @@ class Cluster:
         config = {
             "id": node,
             "cluster": self.name,
-            "nodes": {
-                str(member.id): _node_config(member)
-                for member in self.nodes.values()
-                if member.host or member.id == node or not member.join
-            },
+            "nodes": {str(member.id): _node_config(member) for member in self.nodes.values()},
             "heartbeat_ms": self.heartbeat_ms,
             "election_ms": list(self.election_ms),
         }
@@ -285,17 +281,6 @@ def parse(path: Path, text: str) -> Cluster:
     return _cluster(path, settings.parse(path, text, ClusterFileError))
 
 
-def load_with_hosts(path: str | os.PathLike[str]) -> Cluster:
-    """The same, if it tells where all nodes are that it began with. Raises ClusterFileError."""
-    loaded = load(path)
-    for member in loaded.nodes.values():
-        if not member.host and not member.join:
-            raise ClusterFileError(
-                f"{path}: node {member.id} has no host yet: `raftctl up` finds it out"
-            )
-    return loaded
-
-
 def _cluster(path: Path, root: Table) -> Cluster:
     root.known("cluster", "desk", "app", "dead", "node")
     cluster = root.table("cluster")
@@ -397,7 +382,7 @@ def _nodes(root: Table) -> dict[int, Member]:
                 entry.fail("mac", f"is {mac}, which is node {taker}'s too: give each its own board")
         member = Member(
             node,
-            "" if mac and not entry.values.get("host") else entry.text("host"),
+            AUTO if mac and not entry.values.get("host") else entry.text("host"),
             entry.number("port", 1, MAX_PORT),
             entry.number("client_port", 1, MAX_PORT),
             mac,
@@ -406,8 +391,10 @@ def _nodes(root: Table) -> dict[int, Member]:
             entry.number("priority", 0, MAX_PRIORITY, 0),
         )
         for key in ("port", "client_port"):
-            place = member.host, getattr(member, key)
-            if member.host and place in taken:
+            # Whoever is found has an address of its own.
+            host = f"{AUTO} {node}" if member.host == AUTO else member.host
+            place = host, getattr(member, key)
+            if place in taken:
                 entry.fail(key, f"is {place[1]}, which is {taken[place]} too: choose another one")
             taken[place] = f"the {key} of node {node}"
         nodes[node] = member

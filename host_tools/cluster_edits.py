@@ -3,7 +3,7 @@
 All raise ClusterFileError if it can't be written or could not be used then: it stays as it is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,6 @@ import tomlkit
 
 from host_tools import cluster
 from host_tools.cluster import ClusterFileError, Member, node_text
-
-
-def add_hosts(path: Path, hosts: Mapping[int, str]) -> None:
-    """Write these addresses of nodes into the file."""
-
-    def edit(document: Any) -> None:
-        for entry in document["node"]:
-            if entry["id"] in hosts:
-                entry["host"] = hosts[entry["id"]]
-
-    _edit(path, edit)
 
 
 def set_founders(path: Path, founders: Iterable[int]) -> None:

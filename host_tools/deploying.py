@@ -87,11 +87,15 @@ class DeployError(Exception):
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was done: paths on the board. has_vote: no learner, as far as it has said."""
+    """What was done: paths on the board. has_vote: no learner, as far as it has said.
+
+    address: in its network.
+    """
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
     has_vote: bool
+    address: str
 
 
 def files() -> Mapping[str, bytes]:
@@ -152,8 +156,8 @@ def deploy(
             repl.restart()  # what has run may run on
             raise
         report("starting the node", None)
-        has_vote = _wait_until_up(port, repl.restart(), config, is_led)
-    return Deployed(written, removed, has_vote)
+        has_vote, address = _wait_until_up(port, repl.restart(), config, is_led)
+    return Deployed(written, removed, has_vote, address)
 
 
 def _bring(
@@ -269,8 +273,10 @@ def _write(repl: Repl, contents: Mapping[str, bytes], report: Report) -> None:
         before += len(data)
 
 
-def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool) -> bool:
-    """Until its node has started, or has a leader, too; whether it has a vote.
+def _wait_until_up(
+    port: str, line: serial.Serial, config: Mapping[str, Any], is_led: bool
+) -> tuple[bool, str]:
+    """Until its node has started, or has a leader, too; whether it has a vote, and its address.
 
     A learner says what it is after its start: without `is_led`, it isn't waited for.
     """
@@ -294,10 +300,10 @@ def _wait_until_up(port: str, line: serial.Serial, config: Mapping[str, Any], is
             elif item.what == "recovered" and item.node == node:
                 _check_address(port, ip, config)
                 if not is_led:
-                    return True
+                    return True, ip
                 trouble = "it hears no leader"
             elif is_led and (item.what == "leader" or item.facts.get("leader")):
-                return has_vote
+                return has_vote, ip
     raise DeployError(
         f"{port} was deployed, and its node isn't up: {trouble or 'it says nothing'}; see what it "
         f"says with `raftctl monitor {port}`"

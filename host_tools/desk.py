@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from host_tools import micropython
-from host_tools.cluster import Cluster, Member
+from host_tools.cluster import AUTO, LOOPBACK, Cluster, Member
 
 CPYTHON = "cpython"
 MICROPYTHON = "micropython"
@@ -39,6 +39,11 @@ def become_node(
     if member is None:
         known = ", ".join(str(i) for i in sorted(cluster.nodes))
         raise DeskError(f"{cluster.path} has no node {node}: its nodes are {known}")
+    if member.mac:
+        raise DeskError(
+            f"node {node} is the board {member.mac}, and not on this machine: `raftctl up {node}` "
+            "starts it"
+        )
     command = interpreter_command(interpreter)
     state = (state or state_folder(cluster, node)).resolve()
     try:
@@ -110,12 +115,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _check_ports(cluster: Cluster, member: Member) -> None:
+    host = LOOPBACK if member.host == AUTO else member.host
     for key, port in (("port", member.port), ("client_port", member.client_port)):
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind((member.host, port))
+                probe.bind((host, port))
         except OSError as e:
-            what = f"node {member.id}: its {key}, UDP {member.host}:{port},"
+            what = f"node {member.id}: its {key}, UDP {host}:{port},"
             if e.errno == errno.EADDRINUSE:
                 problem = "is in use: stop the other program, or change it"
             elif e.errno == errno.EADDRNOTAVAIL:

@@ -9,7 +9,7 @@ if not (FIRMWARE / "raft").is_dir():
     raise ImportError(f"{FIRMWARE} is missing: install this package with `pip install -e`")
 sys.path.insert(0, str(FIRMWARE))
 
-from raft import admin, discovery, kv, members, messages, requests, sessions  # noqa: E402
+from raft import admin, discovery, kv, members, messages, requests, sessions, udp  # noqa: E402
 from raft.compaction import Compaction, sectors_needed  # noqa: E402
 from raft.core import ROLES  # noqa: E402
 from raft.log import Log  # noqa: E402
@@ -31,4 +31,5 @@ __all__ = [
     "requests",
     "sectors_needed",
     "sessions",
+    "udp",
 ]

@@ -39,7 +39,6 @@ from host_tools.secret import Wifi
 from host_tools.settings import FileError
 
 BOOT_S = 30.0  # the first start after flashing makes a file system
-JOIN_S = 20.0
 LOOK_S = 0.3
 
 # The hash of as many bytes of the application as the firmware file has of it
@@ -56,18 +55,6 @@ def application_hash(label, size):
         sum.update(buf[:min(4096, size - block * 4096)])
     print(repr(hexlify(sum.digest()).decode()))
 """
-# The news of having left takes a moment, and would end an attempt that was begun meanwhile.
-JOIN = """
-import network, time
-wlan = network.WLAN(network.STA_IF)
-wlan.active(True)
-wlan.config(reconnects=-1)
-wlan.disconnect()
-time.sleep(0.5)
-wlan.connect({ssid!r}, {password!r})
-"""
-ADDRESS = "print(repr(wlan.ifconfig()[0] if wlan.isconnected() else ''))"
-LEAVE = "wlan.disconnect()\nwlan.active(False)"
 
 
 class NotUp(Exception):
@@ -83,7 +70,7 @@ class Job:
 
     written, removed: files on the board. was_up: whether it was as it should be, and wasn't
     touched. has_vote: whether it has come up with one. is_stranger: the cluster doesn't know it, as
-    far as it has told: it waits to be added.
+    far as it has told: it waits to be added. address: in its network, as it has told.
     """
 
     member: Member
@@ -97,7 +84,7 @@ class Job:
     has_vote: bool = False
     is_stranger: bool = False
     problem: str = ""
-    host: str = ""
+    address: str = ""
     asked: Asked | None = field(default=None, repr=False)
     image: Path | None = field(default=None, repr=False)
     firmware_mark: str = field(default="", repr=False)
@@ -147,14 +134,12 @@ class Rollout:
             job.asked = asked.get(job.member.mac)
             job.is_stranger = job.member.id not in told.nodes if told else job.member.join
         self._each(jobs, self._look)
-        self._check_hosts(jobs, {job.member.id for job in jobs if not job.problem})
         rolling = [] if self._at_once else [job for job in jobs if _rolls(job)]
         at_once = [job for job in jobs if job not in rolling]
         seen = {board.node for board in asked.values() if board.has_vote and board.node}
         voters = self._voters(seen)
         is_led = bool(rolling) and len(voters.standing) >= voters.needed
         self._each(at_once, self._prepare)
-        self._learn(jobs)
         self._each(at_once, lambda job: self._deploy(job, is_led and not job.is_stranger))
         seen |= {job.member.id for job in at_once if job.has_vote}
         for job in sorted(rolling, key=lambda job: _is_leader(job, told)):
@@ -209,7 +194,7 @@ class Rollout:
                 f"{asked.port} has an {asked.chip}, and {board.name} has an {board.chip}: correct "
                 f"`board` of node {member.id} in {self._cluster.path}"
             )
-        job.port, job.micropython, job.host = asked.port, asked.micropython, member.host
+        job.port, job.micropython, job.address = asked.port, asked.micropython, asked.address
         if self._firmwares is not None:
             job.image = downloads.fitting(board, self._firmwares)
         if job.image:
@@ -255,15 +240,12 @@ class Rollout:
             self._report(node, "handing over to another leader", None)
             running.hand_over(self._cluster.path)
 
-    # Until the board has MicroPython, and an address
+    # Until the board has MicroPython
 
     def _prepare(self, job: Job) -> None:
         assert job.asked
         if self._firmwares is not None:
             self._flash(job, job.asked)
-        if not job.host:
-            self._report(job.member.id, "asking for its address", None)
-            job.host = self._address(job.port)
 
     def _flash(self, job: Job, asked: Asked) -> None:
         board = boards.load(job.member.board)
@@ -301,49 +283,6 @@ class Rollout:
         held = repl.value(f"application_hash({label!r}, {len(data)})")
         return bool(held == hashlib.sha256(data).hexdigest())
 
-    def _address(self, port: str) -> str:
-        """What the router gives the board."""
-        with Repl(port) as repl:
-            repl.run(JOIN.format(ssid=self._wifi.ssid, password=self._wifi.password))
-            address = ""
-            end = time.monotonic() + JOIN_S
-            while not address and time.monotonic() < end:
-                time.sleep(LOOK_S)
-                address = repl.value(ADDRESS)
-            repl.run(LEAVE)
-        if not address:
-            raise NotUp(
-                f"{port} doesn't come onto the Wi-Fi {self._wifi.ssid!r}: see to its name and "
-                "password in secrets.toml; an ESP32 knows 2.4 GHz alone"
-            )
-        return address
-
-    # Then, that of all being known
-
-    def _learn(self, jobs: list[Job]) -> None:
-        """Write the new addresses into the cluster's file."""
-        hosts = {job.member.id: job.host for job in jobs if job.host and not job.member.host}
-        if hosts:
-            try:
-                cluster_edits.add_hosts(self._cluster.path, hosts)
-            except FileError as e:
-                for job in jobs:
-                    job.problem = job.problem or str(e)
-                return
-            self._cluster = cluster.load(self._cluster.path)
-        for job in jobs:
-            job.member = self._cluster.nodes[job.member.id]
-        self._check_hosts(jobs, set())
-
-    def _check_hosts(self, jobs: list[Job], coming: set[int]) -> None:
-        """No node can do without the addresses of all; those that are coming will be known."""
-        unknown = [m.id for m in self._cluster.nodes.values() if not m.host and m.id not in coming]
-        for job in jobs:
-            if unknown and not job.is_done:
-                job.problem = (
-                    f"it waits for the address of node {unknown[0]}: bring that board up as well"
-                )
-
     def _deploy(self, job: Job, is_led: bool) -> None:
         done = deploying.deploy(
             job.port, self._config(job.member), job.member.mac, job.firmware_mark,
@@ -351,6 +290,7 @@ class Rollout:
             is_led,
         )  # fmt: skip
         job.written, job.removed, job.has_vote = done.written, done.removed, done.has_vote
+        job.address = done.address
 
     def _config(self, member: Member) -> dict[str, Any]:
         return deploying.config_of(self._cluster, member, boards.load(member.board), self._wifi)
@@ -358,7 +298,7 @@ class Rollout:
 
 def _rolls(job: Job) -> bool:
     """Whether it takes part in the cluster, which is to go on."""
-    return job.asked is not None and job.asked.takes_part and job.member.host != ""
+    return job.asked is not None and job.asked.takes_part
 
 
 def _is_leader(job: Job, told: Membership | None) -> bool:

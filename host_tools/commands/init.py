@@ -10,7 +10,7 @@ import click
 from host_tools import attached, cluster, completion, kinds, ports, secret, view
 from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import Board
-from host_tools.cluster import CLIENT_PORT, PORT, Cluster, Member
+from host_tools.cluster import AUTO, CLIENT_PORT, PORT, Cluster, Member
 from host_tools.options import (
     NOT_POSSIBLE,
     Failure,
@@ -132,7 +132,7 @@ def _for_boards(
 
 def _described(file: Path, name: str, answered: Sequence[Asked], types: Sequence[Board]) -> Cluster:
     members = [
-        Member(id, "", PORT + id, CLIENT_PORT + id, board.mac, kind.name)
+        Member(id, AUTO, PORT, CLIENT_PORT, board.mac, kind.name)
         for id, (board, kind) in enumerate(zip(answered, types, strict=True), 1)
     ]
     return Cluster(

@@ -13,7 +13,7 @@ from rich.table import Table
 from host_tools import attached, cluster, cluster_edits, completion, kinds, ports, view
 from host_tools.attached import Asked
 from host_tools.client import Client
-from host_tools.cluster import CLIENT_PORT, LOOPBACK, MAX_NODE, PORT, Cluster, Member
+from host_tools.cluster import AUTO, CLIENT_PORT, LOOPBACK, MAX_NODE, PORT, Cluster, Member
 from host_tools.commands.values import connected
 from host_tools.membership import Known, Membership
 from host_tools.options import (
@@ -38,10 +38,16 @@ def new_node_options(command: Callable[..., None]) -> Callable[..., None]:
     """What cluster.toml is to say of a node that it doesn't know yet."""
     port = click.IntRange(1, cluster.MAX_PORT)
     for option in (
-        click.option("--host", metavar="ADDRESS", help="Where it is.  [default: this machine]"),
-        click.option("--port", type=port, metavar="N", help="For nodes.  [default: 7100 + ID]"),
         click.option(
-            "--client-port", type=port, metavar="N", help="For clients.  [default: 7200 + ID]"
+            "--host",
+            metavar="ADDRESS",
+            help="Where it is; auto: it is found.  [default: auto for a board, or this machine]",
+        ),
+        click.option(
+            "--port", type=port, metavar="N", help="For nodes.  [default: 7100, + ID without auto]"
+        ),
+        click.option(
+            "--client-port", type=port, metavar="N", help="For clients.  [default: likewise]"
         ),
         click.option("--mac", metavar="MAC", help="Of its board.  [default: the new one here]"),
         click.option("--board", metavar="NAME", help="The board's folder in boards/."),
@@ -208,14 +214,7 @@ def _described(cluster_file: Path, node: int, facts: dict[str, Any]) -> Member:
             f"`raftctl add {node}`",
             NOT_POSSIBLE,
         )
-    member = cluster.load(cluster_file).nodes[node]
-    if not member.host:
-        raise Failure(
-            f"node {node} is written into {cluster_file}, and has no address yet: `raftctl up "
-            f"{node}` finds it out; then do this again",
-            NOT_POSSIBLE,
-        )
-    return member
+    return cluster.load(cluster_file).nodes[node]
 
 
 def _new_member(described: Cluster, node: int, told: dict[str, Any]) -> Member:
@@ -224,11 +223,13 @@ def _new_member(described: Cluster, node: int, told: dict[str, Any]) -> Member:
         mac, kind = _new_board(described, kind)
     if mac and not kind:
         raise Failure(f"say with --board of which kind the board {mac} is", NOT_POSSIBLE)
+    host = told.get("host", AUTO if mac else LOOPBACK)
+    offset = 0 if host == AUTO else node
     return Member(
         node,
-        told.get("host", "" if mac else LOOPBACK),
-        told.get("port", PORT + node),
-        told.get("client_port", CLIENT_PORT + node),
+        host,
+        told.get("port", PORT + offset),
+        told.get("client_port", CLIENT_PORT + offset),
         mac.lower(),
         kind,
         told.get("voter", True),

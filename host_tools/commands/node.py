@@ -41,7 +41,7 @@ def node(
     Its events go to stdout, a line each. SIGTERM and Ctrl-C end it; if it leads, another node
     takes over first. What it has acknowledged survives SIGKILL, too.
     """
-    described = cluster.load_with_hosts(cluster_file)
+    described = cluster.load(cluster_file)
     try:
         desk.become_node(described, node, interpreter, state, app)
     except desk.DeskError as e:

@@ -143,10 +143,10 @@ def _check(nodes: Sequence[int], described: Cluster) -> None:
 
 
 def _table(jobs: Sequence[Job]) -> Table:
-    names = "node", "port", "MAC", "MicroPython", "host", "done"
+    names = "node", "port", "MAC", "MicroPython", "address", "done"
     made = view.plain_table(*names, left=names)
     for job in jobs:
-        cells = (view.short(job.port), job.member.mac, job.micropython, job.member.host, _done(job))
+        cells = (view.short(job.port), job.member.mac, job.micropython, job.address, _done(job))
         made.add_row(
             str(job.member.id),
             *(cell or view.UNTOLD for cell in cells),
@@ -172,7 +172,7 @@ def _as_object(job: Job) -> dict[str, Any]:
     return {
         "node": job.member.id,
         "mac": job.member.mac,
-        "host": job.member.host,
+        "address": job.address,
         "port": job.port,
         "micropython": job.micropython,
         "flashed": job.flashed,

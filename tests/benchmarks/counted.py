@@ -43,4 +43,4 @@ if __name__ == "__main__":
         runpy.run_path(str(desk.RUN), run_name="__main__")
     else:
         run, desk.RUN = desk.RUN, Path(__file__).resolve()
-        desk.become_node(cluster.load_with_hosts(sys.argv[1]), int(sys.argv[2]))
+        desk.become_node(cluster.load(sys.argv[1]), int(sys.argv[2]))

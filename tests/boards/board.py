@@ -23,6 +23,7 @@ from pathlib import Path
 from host_tools import boards
 from host_tools.boards import Partition
 from host_tools.desk import MICROPYTHON, interpreter_command
+from host_tools.desktop.loopback import ADDRESSES
 from host_tools.events import Event, parse
 from tests.boards import boot, images
 from tests.boards.rom import SYNC_PACKET, Flash, Loader
@@ -48,6 +49,7 @@ class Board:
     holds_boot: somebody holds its BOOT button: whatever resets it, the loader of its ROM waits.
     pulled: None, or a command of the loader, and after how many more of it somebody pulls the
     cable.
+    address: what its network gives it when it starts.
     output: all that it has printed, whether anybody has listened or not.
     """
 
@@ -62,6 +64,7 @@ class Board:
         self.silent = False
         self.holds_boot = holds_boot
         self.pulled: tuple[int, int] | None = None
+        self.address = ADDRESSES[0]
         self.output = bytearray()
         self._line = -1  # our end of the pty
         self._waiting = bytearray()  # for the reader of the port
@@ -217,6 +220,7 @@ class Board:
     def _environment(self, reason: str) -> dict[str, str]:
         return {
             "RAFT_DESK_MAC": self.mac.replace(":", ""),
+            "RAFT_DESK_ADDRESS": self.address,
             "BOARD_MACHINE": boot.MACHINES[self.chip],
             "BOARD_RESET": boot.reset_line(self.chip, reason),
             "BOARD_SOFTWARE_RESET": boot.reset_line(self.chip, boot.SOFTWARE),

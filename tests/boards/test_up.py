@@ -202,7 +202,7 @@ def test_three_blank_boards_become_a_cluster_that_outlives_its_leader(desk: Desk
     # then each has MicroPython, the firmware, and an address
     for row in rows:
         assert row["flashed"] == ["boot loader", "partition table", "application"], row
-        assert row["host"] == "127.0.0.1" and "main.py" in row["written"]
+        assert row["address"] == "127.0.0.1" and "main.py" in row["written"]
     assert all(holds_all(board, desk.firmware.read_bytes()) for board in desk.boards)
     assert not any(PASSWORD in board.text for board in desk.boards)
 
@@ -234,10 +234,16 @@ def test_three_blank_boards_become_a_cluster_that_outlives_its_leader(desk: Desk
         assert (at(won) - at(lost)).total_seconds() < FAIL_OVER_S
         assert desk.told("get", "lamp") == "on\n"
 
-        # and when it is back, the old one follows
+        # and when it is back, and its router has given it another address, the old one follows
+        desk.boards[leader - 1].address = "127.0.0.2"
         desk.boards[leader - 1].plug_in()
         monitor.until(lambda: monitor.statuses().get(leader) == ("follower", second))
         assert monitor.leaders() == {second}
+        monitor.until(lambda: len(monitor.told("moved")) == 2)
+        assert all(
+            move["facts"] == {"peer": leader, "ip": "127.0.0.2"} for move in monitor.told("moved")
+        )
+        assert desk.told("status").count("follower") == 2
 
 
 def at(item: dict[str, Any]) -> datetime:

@@ -1,9 +1,13 @@
 """Nodes find each other by hello datagrams; portable."""
 
 from raft import discovery, seal
+from raft.core import LEADER
 from raft.discovery import ALONE_MS, FIRST_PAUSE_MS, LAST_PAUSE_MS, STEP_MS, Discovery, read, write
+from raft.members import LEARNER, record
 from raft.messages import Codec
+from raft.node import Node
 from raft.udp import BROADCAST, host_of, resolve, with_port
+from tests.flash import RamFlash
 
 PORTABLE = True
 
@@ -328,3 +332,43 @@ def test_addresses_of_this_interpreter_are_read_and_given_another_port() -> None
 
     assert host_of(address) == "127.0.0.1"
     assert with_port(address, 7101) == resolve("127.0.0.1", 7101)
+
+
+def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -> None:
+    # given a node that is alone, and looks for nobody
+    place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
+    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    node = Node(config, events=lambda what, **facts: None)
+    node.open(RamFlash(32))
+    tasks = []
+    node._start = lambda name, task: tasks.append(name)  # type: ignore[method-assign]
+    node.core.tick(1000)
+    node._drive()
+    assert node.core.role == LEADER and node.discovery is None
+
+    # when one is added that may be anywhere
+    added = record(2, LEARNER, 0, "auto", PORT, CLIENT_PORT)
+    node.core.change(node.core.members.with_member(added))
+    node._drive()
+
+    # then it looks for it
+    finder = discovery_of(node)
+    assert tasks == ["hello"] and node.others() == [2]
+    assert node.addresses == {2: None} and list(finder.asked) == [2]
+    assert node.client_address(2) is None
+    finder.asked[2] = 5
+    finder.hear(hello(2, 1, 0, 5, PORT), resolve("127.0.0.9", CLIENT_PORT))
+    assert node.addresses == {2: resolve("127.0.0.9", PORT)}
+    assert node.client_address(2) == resolve("127.0.0.9", CLIENT_PORT)
+
+    # and when it is removed, no more; but it can still be told
+    node.core.change(node.core.members.without(2))
+    node._drive()
+    assert node.others() == [] and node.client_address(2) is None
+    assert node.addresses[2]
+    node.endpoint.close()
+    node._clients.close()
+
+
+def discovery_of(node):  # type: ignore[no-untyped-def]
+    return node.discovery

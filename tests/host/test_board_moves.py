@@ -4,16 +4,18 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from host_tools import desk
-from host_tools.cluster import on_free_ports
+from host_tools.client import Client
+from host_tools.cluster import AUTO, Member, on_free_ports
 from host_tools.desktop.loopback import ADDRESSES
 from host_tools.firmware import discovery, messages
 from tests.host.test_board import WIFI
-from tests.host.test_node import Process, each_interpreter
+from tests.host.test_node import PATIENCE_S, Process, each_interpreter
 
 NODES = (1, 2, 3)
 SPARE = ADDRESSES[3]
@@ -30,17 +32,18 @@ class Boards:
         self.at = dict(zip(NODES, ADDRESSES, strict=False))
         self._folder = folder
         self._interpreter = desk.interpreter_command(interpreter)
-        (member,) = on_free_ports(folder / "cluster.toml", 1).nodes.values()
-        self.port, self.client_port = member.port, member.client_port
+        free = on_free_ports(folder / "cluster.toml", 1)
+        self.port, self.client_port = free.nodes[1].port, free.nodes[1].client_port
+        self.cluster = replace(
+            free, nodes={i: Member(i, AUTO, self.port, self.client_port) for i in NODES}
+        )
+        self.cluster.path.write_text(self.cluster.to_toml())
         for node in NODES:
             self._start(node)
 
     def _start(self, node: int) -> None:
-        place = {"host": "auto", "port": self.port, "client_port": self.client_port}
-        config = {
-            "id": node, "cluster": "demo", "nodes": {id: place for id in NODES}, "wifi": WIFI,
-            "state_kb": 1, "election_ms": ELECTION_MS, "report_ms": REPORT_MS,
-        }  # fmt: skip
+        settings = {"election_ms": ELECTION_MS, "report_ms": REPORT_MS, "state_kb": 1}
+        config = {**self.cluster.config(node), **settings, "wifi": WIFI}
         folder = self._folder / str(node)
         folder.mkdir()
         self.move(node, self.at[node])
@@ -56,20 +59,14 @@ class Boards:
         file.with_suffix(".new").write_text(address)
         file.with_suffix(".new").replace(file)
 
-    def leader(self) -> int:
-        """Of whom all that have told say so."""
-        return len({told(node, "leader") for node in self.nodes.values()}) == 1 and int(
-            told(self.nodes[1], "leader")
-        )
-
-    def until_led(self) -> int:
-        """The leader, whom all follow, and that they have its newest entry."""
+    def until_all_take_part(self, client: Client) -> int:
+        """Until all have a write that begins now; the leader."""
+        client.put("key", b"value")
+        leader = client.leader
+        last = int(client.statuses([leader])[leader]["commit"])
         for node in self.nodes.values():
-            node.until(lambda: self.leader())
-            node.until(
-                lambda node=node: told(node, "applied") == told(self.nodes[self.leader()], "last")  # type: ignore[misc]
-            )
-        return self.leader()
+            node.until(lambda node=node: int(told(node, "applied")) >= last)  # type: ignore[misc]
+        return leader
 
     def until_told(self, moved: int) -> None:
         """That all others have told where that one is now."""
@@ -99,29 +96,30 @@ def boards(tmp_path: Path, interpreter: str) -> Iterator[Boards]:
 
 @each_interpreter
 def test_boards_find_each_other_and_follow_one_that_has_moved(boards: Boards) -> None:
-    # given boards that know nothing of each other's addresses
-    leader = boards.until_led()
-    for node, process in boards.nodes.items():
-        assert sorted(event["ip"] for event in facts(process, "found")) == [
-            boards.at[peer] for peer in NODES if peer != node
-        ]
+    # given boards that know nothing of each other's addresses, and a client that doesn't either
+    with Client(boards.cluster.path, PATIENCE_S) as client:
+        leader = boards.until_all_take_part(client)
+        for node, process in boards.nodes.items():
+            assert sorted(event["ip"] for event in facts(process, "found")) == [
+                boards.at[peer] for peer in NODES if peer != node
+            ]
 
-    # when somebody claims to be one of them, or makes noise
-    disturb(boards)
+        # when somebody claims to be one of them, or makes noise
+        disturb(boards)
 
-    # and one that follows gets another address
-    follower = min(node for node in NODES if node != leader)
-    left = boards.at[follower]
-    boards.move(follower, SPARE)
+        # and one that follows gets another address
+        follower = min(node for node in NODES if node != leader)
+        left = boards.at[follower]
+        boards.move(follower, SPARE)
 
-    # then the others know, and it takes part
-    boards.until_told(follower)
-    leader = boards.until_led()
+        # then the others know, and it takes part
+        boards.until_told(follower)
+        leader = boards.until_all_take_part(client)
 
-    # and when the leader gets the one that was left
-    boards.move(leader, left)
-    boards.until_told(leader)
-    boards.until_led()
+        # and when the leader gets the one that was left
+        boards.move(leader, left)
+        boards.until_told(leader)
+        boards.until_all_take_part(client)
 
     # then nothing was started anew, and nobody was believed to be anywhere else
     moves = [{"peer": str(follower), "ip": SPARE}, {"peer": str(leader), "ip": left}]

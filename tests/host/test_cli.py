@@ -136,20 +136,17 @@ def test_without_a_file_there_is_no_cluster(file: Path, arguments: tuple[str, ..
     assert is_one_line(result.stderr) and "raftctl init" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("put", "k", "v"), ("node", "--id", "1")])
-def test_boards_that_have_no_address_yet_are_told_with_the_remedy(
-    file: Path, arguments: tuple[str, ...]
-) -> None:
-    nodes = {
-        1: Member(1, "10.0.0.1", 7101, 7201, "24:0a:c4:00:00:01", "esp32_generic"),
-        2: Member(2, "", 7102, 7202, "24:0a:c4:00:00:02", "esp32_generic"),
-    }
+def test_a_node_that_is_a_board_does_not_run_here(file: Path) -> None:
+    nodes = {1: Member(1, "auto", 7100, 7200, "24:0a:c4:00:00:01", "esp32_generic")}
     file.write_text(Cluster(file, "demo", nodes).to_toml(), encoding="utf-8")
 
-    result = run(file, *arguments)
+    result = run(file, "node", "--id", "1")
 
     assert result.exit_code == NOT_POSSIBLE
-    assert result.stderr == (f"Error: {file}: node 2 has no host yet: `raftctl up` finds it out\n")
+    assert result.stderr == (
+        "Error: node 1 is the board 24:0a:c4:00:00:01, and not on this machine: `raftctl up 1` "
+        "starts it\n"
+    )
 
 
 def test_status_shows_each_node_and_those_that_are_missing(file: Path) -> None:

@@ -17,7 +17,7 @@ from host_tools.cluster import (
     on_desk,
     on_free_ports,
 )
-from host_tools.cluster_edits import add_hosts, add_node, remove_node, set_founders
+from host_tools.cluster_edits import add_node, remove_node, set_founders
 
 GOOD = """
 [cluster]
@@ -37,7 +37,7 @@ client_port = 7201
 
 MAC = "24:0a:c4:00:00:01"
 BOARDS = {
-    1: Member(1, "", 7101, 7201, MAC, "esp32_generic"),
+    1: Member(1, "auto", 7101, 7201, MAC, "esp32_generic"),
     2: Member(2, "10.0.0.2", 7102, 7202, "24:0a:c4:00:00:02", "esp32c3_generic"),
 }
 
@@ -226,14 +226,25 @@ def test_two_nodes_are_not_the_same_board(tmp_path: Path) -> None:
         load(cluster.path)
 
 
-def test_addresses_are_filled_in_and_all_else_stays(tmp_path: Path) -> None:
+def test_a_board_without_a_host_is_found(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "cluster.toml", "home", BOARDS)
-    text = cluster.to_toml().replace("id = 1", "id = 1  # behind the door")
-    cluster.path.write_text(text)
+    for text in ("", 'host = ""\n'):
+        cluster.path.write_text(cluster.to_toml().replace('host = "auto"\n', text))
 
-    add_hosts(cluster.path, {1: "10.0.0.1"})
+        assert load(cluster.path) == cluster
 
-    assert cluster.path.read_text() == text.replace('host = ""', 'host = "10.0.0.1"')
+
+def test_nodes_that_are_found_may_have_the_same_ports_and_one_must_not_have_one_twice(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "cluster.toml"
+    text = GOOD.replace('host = "b"', 'host = "auto"').replace('host = "a"', 'host = "auto"')
+    file.write_text(text)
+    assert [m.host for m in load(file).nodes.values()] == ["auto", "auto"]
+
+    file.write_text(text.replace("client_port = 7201", "client_port = 7101"))
+    with pytest.raises(ClusterFileError, match="which is the port of node 1 too"):
+        load(file)
 
 
 def test_a_node_that_is_added_is_no_founder_whether_founders_were_named_or_not(

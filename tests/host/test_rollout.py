@@ -51,18 +51,17 @@ class Boards:
         self.configs[node] = config
         if node in self.broken:
             raise DeployError("it isn't up")
-        return Deployed(("config.json",), (), node not in self.learners)
+        return Deployed(("config.json",), (), node not in self.learners, f"10.0.0.{node}")
 
 
 @pytest.fixture
 def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Deploys onto such boards of a cluster of that many nodes."""
 
-    def run(boards: Boards, nodes: int, at_once: bool = False, unknown: int = 0) -> list[Job]:
+    def run(boards: Boards, nodes: int, at_once: bool = False) -> list[Job]:
         monkeypatch.setattr(deploying, "deploy", boards.deploy)
         members = [
-            Member(i, host(i, unknown), 7100 + i, 7200 + i, mac(i), "esp32_generic")
-            for i in range(1, nodes + 1)
+            Member(i, "auto", 7100, 7200, mac(i), "esp32_generic") for i in range(1, nodes + 1)
         ]
         monkeypatch.setattr(running, "members", lambda path: boards.told)
         monkeypatch.setattr(running, "hand_over", boards.hand_over)
@@ -76,10 +75,6 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
         return rollout.run([*described.nodes, *described.nodes], found)
 
     return run
-
-
-def host(node: int, unknown: int) -> str:
-    return "" if node == unknown else f"10.0.0.{node}"
 
 
 def mac(node: int) -> str:
@@ -152,16 +147,6 @@ def test_at_once_nobody_waits_for_a_leader(roll_out) -> None:  # type: ignore[no
     assert sorted(boards.restarted) == [(1, False), (2, False), (3, False)]
 
 
-def test_nobody_is_stopped_for_a_node_whose_address_can_not_become_known(roll_out) -> None:  # type: ignore[no-untyped-def]
-    boards = Boards({1: "leader", 2: "follower", 3: "follower"})
-
-    jobs = roll_out(boards, nodes=4, unknown=4)
-
-    assert problems(jobs) == [1, 2, 3, 4] and not boards.restarted
-    assert "waits for the address of node 4" in jobs[0].problem
-    assert "was not found: plug it in" in jobs[3].problem
-
-
 def test_one_board_is_one_job_however_often_it_is_named(roll_out) -> None:  # type: ignore[no-untyped-def]
     assert [job.member.id for job in roll_out(Boards({1: "leader"}), nodes=1)] == [1]
 
@@ -173,7 +158,7 @@ def told(leader: int, *heard_ms: int, roles: dict[int, str] | None = None) -> Me
     """Members 1, 2, ..., heard by their leader so long ago."""
     roles = roles or {}
     known = [
-        Known(i, roles.get(i, "voter"), 0, host(i, 0), 1, 2, "replicate", 9, ms)
+        Known(i, roles.get(i, "voter"), 0, "auto", 7100, 7200, "replicate", 9, ms)
         for i, ms in enumerate(heard_ms, 1)
     ]
     return Membership(7, leader, {member.id: member for member in known})

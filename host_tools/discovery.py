@@ -1,0 +1,57 @@
+"""Finds nodes whose host is "auto", by the hello by which they find each other.
+
+firmware/raft/discovery.py tells the datagram, and why an address is taken from an answer alone.
+"""
+
+# mypy: allow-untyped-calls
+
+import os
+import socket
+
+from host_tools.desktop.loopback import ADDRESSES
+from host_tools.firmware import discovery, messages
+
+# Of the local network, and those of this machine that a node on it may have
+TARGETS = ("255.255.255.255", *ADDRESSES)
+FIRST_PAUSE_S = 0.25  # between two questions; more than a round trip
+LAST_PAUSE_S = 2.0
+
+
+class Finder:
+    """Asks by the socket, whose owner hands over what comes. ports: of clients, by node."""
+
+    def __init__(self, codec: messages.Codec, asking: socket.socket) -> None:
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        self.ports: dict[int, int] = {}
+        self._codec = codec
+        self._socket = asking
+        self._question = 0
+        self._missing: set[int] = set()  # who hasn't answered the question
+        self._due = 0.0
+        self._pause = FIRST_PAUSE_S
+
+    def ask(self, now: float) -> None:
+        """Ask all of them where they are, unless that was done a moment ago. now: monotonic, s."""
+        if now < self._due:
+            return
+        self._due = now + self._pause
+        self._pause = min(2 * self._pause, LAST_PAUSE_S)
+        self._missing = set(self.ports)
+        self._question = int.from_bytes(os.urandom(4), "little") % messages.MAX_NUMBER + 1
+        n = discovery.write(self._codec, discovery.EVERYBODY, self._question, 0, 0)
+        for port in set(self.ports.values()):
+            for host in TARGETS:
+                try:
+                    self._socket.sendto(self._codec.frame(n), (host, port))
+                except OSError:
+                    continue  # there is no such network now
+
+    def hear(self, data: bytes) -> int:
+        """The node that answers the latest question with it, 0: none does."""
+        hello = discovery.read(self._codec, data)
+        if hello is None or hello[2] != self._question or hello[0] not in self._missing:
+            return 0
+        node: int = hello[0]
+        self._missing.remove(node)
+        self._pause = FIRST_PAUSE_S
+        return node
