@@ -18,21 +18,20 @@ from host_tools import cluster, desk  # noqa: E402
 
 
 def count() -> None:
-    """Let STATUS tell `bytes`, sent by UDP, and `cpu_s`."""
+    """Let STATUS tell `bytes`, sent to other nodes, and `cpu_s`."""
     import raft.status
     from raft.udp import Endpoint
 
-    sent = 0
     send, status = Endpoint.send, raft.status.status
 
     def counted_send(self, data, address):  # type: ignore[no-untyped-def]
-        nonlocal sent
-        sent += len(data)
+        self.bytes += len(data)
         send(self, data, address)
 
     def counted_status(node):  # type: ignore[no-untyped-def]
-        return {**status(node), "bytes": sent, "cpu_s": time.process_time()}
+        return {**status(node), "bytes": node.endpoint.bytes, "cpu_s": time.process_time()}
 
+    Endpoint.bytes = 0  # type: ignore[attr-defined]
     Endpoint.send = counted_send  # type: ignore[method-assign]
     raft.status.status = counted_status
 

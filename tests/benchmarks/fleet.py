@@ -1,16 +1,18 @@
 """What 25 learners cost a leader of five voters, all of them processes of this machine.
 
-The same writes, at a steady rate, without the learners and with them. Thirty processes share this
-machine's cores, which thirty boards don't: the latency is an upper bound, bytes and CPU of the
-leader are what they are.
+Two clusters, without learners and with them, get the same writes in turn, at a steady rate: what
+else goes on here disturbs both alike. Thirty processes share this machine's cores, which thirty
+boards don't: the latency is an upper bound.
 """
 
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from host_tools.client import Client
 from host_tools.cluster import Cluster, on_free_ports
@@ -20,21 +22,13 @@ from tests.rolling import wait_until_level
 
 VOTERS = 5
 LEARNERS = 25
-WRITES = 400
+ROUNDS = 12
+WRITES = 50  # to each cluster in each of them
 WARM_UP = 50
 EVERY_S = 0.02  # a write
 UP_S = 60.0
 VALUE = b"v" * 56
 KEYS = 100
-
-
-@dataclass
-class Cost:
-    """p50_ms: of a write, from the call to its return; the rest is the leader's, per write."""
-
-    p50_ms: float
-    bytes: float
-    cpu_ms: float
 
 
 class Counted(Processes):
@@ -67,35 +61,51 @@ def write(client: Client, count: int) -> list[float]:
     return took
 
 
-def cost(path: Path, learners: int) -> Cost:
-    cluster = fleet(path, learners)
-    nodes = list(cluster.nodes)
-    with Counted(cluster, CPYTHON, lambda node, line: None) as processes:
-        for node in nodes:
-            processes.start(node)
-        with Client(cluster.path, UP_S) as client:
-            write(client, WARM_UP)
-            leader = wait_until_level(client, nodes)
-            before = client.statuses([leader])[leader]
-            took = write(client, WRITES)
-            after = client.statuses([leader])[leader]
-            assert after["role"] == "leader" and after["term"] == before["term"], "no steady leader"
-            wait_until_level(client, nodes)
-    return Cost(
-        1000 * statistics.median(took),
-        (after["bytes"] - before["bytes"]) / WRITES,
-        1000 * (after["cpu_s"] - before["cpu_s"]) / WRITES,
-    )
+class Measured:
+    """A cluster with so many learners, and what its writes cost."""
+
+    def __init__(self, path: Path, learners: int, stack: ExitStack) -> None:
+        cluster = fleet(path, learners)
+        self.nodes = list(cluster.nodes)
+        self.took: list[float] = []
+        self.bytes = self.cpu_s = 0.0  # of the leader
+        self.processes = stack.enter_context(Counted(cluster, CPYTHON, lambda node, line: None))
+        for node in self.nodes:
+            self.processes.start(node)
+        self.client = stack.enter_context(Client(cluster.path, UP_S))
+        write(self.client, WARM_UP)
+        self.leader = wait_until_level(self.client, self.nodes)
+
+    def measure(self) -> None:
+        before = self._status()
+        self.took += write(self.client, WRITES)
+        wait_until_level(self.client, self.nodes)
+        after = self._status()
+        assert after["role"] == "leader" and after["term"] == before["term"], "no steady leader"
+        self.bytes += after["bytes"] - before["bytes"]
+        self.cpu_s += after["cpu_s"] - before["cpu_s"]
+
+    def figures(self, name: str) -> dict[str, float]:
+        writes = len(self.took)
+        return {
+            f"fleet.{name}.commit_p50_ms": 1000 * statistics.median(self.took),
+            f"fleet.{name}.leader_bytes_per_commit": self.bytes / writes,
+            f"fleet.{name}.leader_cpu_ms_per_commit": 1000 * self.cpu_s / writes,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        return self.client.statuses([self.leader])[self.leader]
 
 
 def measure() -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="raft-fleet-") as name:
-        alone = cost(Path(name) / "alone" / "cluster.toml", 0)
-        together = cost(Path(name) / "together" / "cluster.toml", LEARNERS)
-    figures = {}
-    for setting, found in (("voters", alone), ("learners", together)):
-        figures[f"fleet.{setting}.commit_p50_ms"] = found.p50_ms
-        figures[f"fleet.{setting}.leader_bytes_per_commit"] = found.bytes
-        figures[f"fleet.{setting}.leader_cpu_ms_per_commit"] = found.cpu_ms
-    figures["fleet.commit_ratio"] = together.p50_ms / alone.p50_ms
+    with tempfile.TemporaryDirectory(prefix="raft-fleet-") as name, ExitStack() as stack:
+        alone = Measured(Path(name) / "alone" / "cluster.toml", 0, stack)
+        together = Measured(Path(name) / "together" / "cluster.toml", LEARNERS, stack)
+        for _ in range(ROUNDS):
+            alone.measure()
+            together.measure()
+    figures = alone.figures("voters") | together.figures("learners")
+    figures["fleet.commit_ratio"] = (
+        figures["fleet.learners.commit_p50_ms"] / figures["fleet.voters.commit_p50_ms"]
+    )
     return figures
