@@ -58,7 +58,8 @@ class Asked:
 
     chip: as in board.toml. mac: lower case, with colons. micropython: its version; empty if there
     is none. node: its id, if it was deployed. runs: a role, `joining`, or one of AT_REPL, OTHER,
-    NOTHING. deployed: the mark of what was deployed. address: in its network, if it tells.
+    NOTHING. deployed: the mark of what was deployed. address: in its network, if it tells. term: of
+    a node that runs; 0 if it has known none yet, nor any leader.
     """
 
     port: str
@@ -69,6 +70,7 @@ class Asked:
     runs: str
     deployed: str = ""
     address: str = ""
+    term: int = 0
 
     @property
     def is_running(self) -> bool:
@@ -140,6 +142,7 @@ def ask(name: str, may_reset: bool = True) -> Asked:
             name, chip_of(said["chip"]), with_colons(said["mac"]),
             said["interpreter"].rpartition("_")[2], answer.node, said["role"], said["deployed"],
             said.get("ip", ""),
+            int(said.get("term", 0)),
         )  # fmt: skip
     if not NOTHING_TO_START.search(heard):
         is_at_prompt = heard.endswith(PROMPT)

@@ -9,7 +9,7 @@ doesn't know waits until it is added, or else new boards could make a second clu
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,7 +128,7 @@ class Rollout:
         """
         asked = {board.mac: board for board in found if isinstance(board, Asked)}
         told = running.members(self._cluster.path)
-        self._settle_founders(told)
+        self._settle_founders(told, asked)
         jobs = [Job(self._cluster.nodes[node]) for node in dict.fromkeys(nodes)]
         for job in jobs:
             job.asked = asked.get(job.member.mac)
@@ -146,11 +146,16 @@ class Rollout:
             self._each([job], lambda job: self._replace(job, seen))
         return jobs
 
-    def _settle_founders(self, told: Membership | None) -> None:
+    def _settle_founders(self, told: Membership | None, asked: Mapping[str, Asked]) -> None:
         """Write down who has founded the cluster: no other node ever shall."""
         founders = self._cluster.founders
+        here = {node: asked.get(self._cluster.nodes[node].mac) for node in founders}
         if told:
             founders = [node for node in founders if node in told.nodes]
+        elif any(board and board.term for board in here.values()):
+            # It has been led, and nobody can say by whom: a board that was no node yet waits. If it
+            # is a member, it won't have to wait long.
+            founders = [i for i, board in here.items() if not board or board.node is not None]
         cluster_edits.set_founders(self._cluster.path, founders)
         self._cluster = cluster.load(self._cluster.path)
 

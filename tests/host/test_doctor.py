@@ -51,7 +51,7 @@ def healthy(node: int) -> Board:
 
 def changed(board: Board, **changes: Any) -> Board:
     """The same with other facts, be they the board's or those it was found with."""
-    names = {field.name for field in dataclasses.fields(Asked)} - {"runs"}
+    names = {field.name for field in dataclasses.fields(Asked)} - {"runs", "term"}
     asked = dataclasses.replace(
         board.asked, **{name: changes.pop(name) for name in names & changes.keys()}
     )

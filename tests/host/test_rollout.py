@@ -21,7 +21,8 @@ from tests.host.fake import Reply, Request, fake_cluster, members_answer, silent
 class Boards:
     """Stands in for boards: `roles` of nodes, and those that don't come up.
 
-    told: what the cluster says of its members by network.
+    told: what the cluster says of its members by network. new: those that were no nodes yet. term:
+    what the others tell.
     """
 
     def __init__(
@@ -30,11 +31,15 @@ class Boards:
         broken: tuple[int, ...] = (),
         learners: tuple[int, ...] = (),
         told: Membership | None = None,
+        new: tuple[int, ...] = (),
+        term: int = 0,
     ) -> None:
         self.roles = roles
         self.broken = broken
         self.learners = learners  # when they have come up
         self.told = told
+        self.new = new
+        self.term = term
         self.configs: dict[int, dict[str, Any]] = {}
         self.restarted: list[tuple[int, bool]] = []  # node, whether it had to have a leader
         self.handed_over: list[int] = []  # how many were restarted before
@@ -68,9 +73,12 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
         described = Cluster(tmp_path / "cluster.toml", "home", {m.id: m for m in members})
         described.path.write_text(described.to_toml())
         found = [
-            Asked(f"tty{node}", "esp32", mac(node), "1.26.1", node, role)
+            Asked(
+                f"tty{node}", "esp32", mac(node), "1.26.1",
+                None if node in boards.new else node, role, term=boards.term,
+            )
             for node, role in boards.roles.items()
-        ]
+        ]  # fmt: skip
         rollout = Rollout(described, Wifi("home", ""), None, False, at_once, lambda *args: None)
         return rollout.run([*described.nodes, *described.nodes], found)
 
@@ -215,6 +223,19 @@ def test_new_nodes_of_the_file_found_no_second_cluster(roll_out, tmp_path: Path)
         assert config["nodes"][str(node)].get("join", False) == (node > 3)
     assert [job.is_stranger for job in jobs] == [False] * 3 + [True] * 4
     assert [is_led for node, is_led in boards.restarted if node > 3] == [False] * 4
+
+
+@pytest.mark.parametrize(("term", "founders"), [(3, [1, 2, 3, 4]), (0, [1, 2, 3, 4, 5, 6, 7])])
+def test_where_nobody_answers_by_network_new_boards_join_those_that_were_led(  # type: ignore[no-untyped-def]
+    roll_out, tmp_path: Path, term: int, founders: list[int]
+) -> None:
+    # given three that run, and a fourth that isn't plugged in
+    roles = {1: "leader", 2: "follower", 3: "follower"} | dict.fromkeys((5, 6, 7), AT_REPL)
+    boards = Boards(roles, new=(5, 6, 7), term=term)
+
+    roll_out(boards, nodes=7)
+
+    assert load(tmp_path / "cluster.toml").founders == founders
 
 
 def test_a_removed_founder_is_none_any_more(roll_out, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
