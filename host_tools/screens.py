@@ -26,7 +26,7 @@ STYLES = {
     **dict.fromkeys(("leader", "trusted"), "green"),
     **dict.fromkeys(("precandidate", "candidate", "learner"), "yellow"),
     **dict.fromkeys(("alarm", "crash", "damage", "flash_fault", "reset"), "red"),
-    **dict.fromkeys(("swapped", "wiped"), "red"),
+    **dict.fromkeys(("out", "swapped", "wiped"), "red"),
     "killed": "bold red",  # said by the demo
 }
 

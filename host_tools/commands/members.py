@@ -108,10 +108,13 @@ def add(node: int, cluster_file: Path, wait: bool, timeout: float, **facts: Any)
     """
     member = _described(cluster_file, node, facts)
     with connected(cluster_file, timeout) as client:
+        was_in = node in client.members().nodes
         client.add_member(member)
         if wait:
             _wait_until_in(client, member)
-    if wait:
+    if was_in and not wait:
+        click.echo(f"Node {node} was a member, and is where cluster.toml says, with its priority.")
+    elif wait:
         click.echo(f"Node {node} has caught up{', and votes' if member.voter else ''}.")
     else:
         until = ", a learner until it has caught up" if member.voter else ", a learner"

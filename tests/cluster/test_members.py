@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from host_tools.cli import main
@@ -16,7 +17,7 @@ from host_tools.cluster_edits import add_node
 from host_tools.desk import CPYTHON
 from host_tools.membership import Membership
 from host_tools.processes import Processes
-from tests.clusters import free_cluster
+from tests.clusters import INTERPRETERS, free_cluster
 
 PATIENCE_S = 60.0
 LOOK_S = 0.05
@@ -62,12 +63,14 @@ class Desk:
 
 
 @contextmanager
-def running(file: Path, nodes: int, **facts: Any) -> Iterator[Desk]:
+def running(file: Path, nodes: int, interpreter: str = CPYTHON, **facts: Any) -> Iterator[Desk]:
     """All nodes of such a cluster, with a leader."""
     cluster = replace(free_cluster(file, nodes), **facts)
     file.write_text(cluster.to_toml())
     lines: list[tuple[int, str]] = []
-    with Processes(cluster, CPYTHON, lambda node, line: lines.append((node, line))) as processes:
+    with Processes(
+        cluster, interpreter, lambda node, line: lines.append((node, line))
+    ) as processes:
         for node in cluster.nodes:
             processes.start(node)
         desk = Desk(cluster, processes, lines)
@@ -237,8 +240,9 @@ def test_a_cluster_without_a_majority_is_recovered_by_hand(tmp_path: Path) -> No
         desk.client.put("lamp", b"off")
 
 
-def test_a_leader_that_is_stopped_lets_another_one_lead(tmp_path: Path) -> None:
-    with running(tmp_path / "cluster.toml", 3) as desk:
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_leader_that_is_stopped_lets_another_one_lead(tmp_path: Path, interpreter: str) -> None:
+    with running(tmp_path / "cluster.toml", 3, interpreter) as desk:
         leader = desk.until(bool).leader
         term = desk.client.statuses([leader])[leader]["term"]
 
