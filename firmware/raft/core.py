@@ -67,7 +67,7 @@ _FROM_MEMBERS = (
     | 1 << SNAPSHOT_REPLY | 1 << DOUBT_REPLY | 1 << DOUBT_REJECT | 1 << READ_ASK
 )  # fmt: skip
 _TO_LEADERS = (
-    APPEND_REPLY, APPEND_REJECT, SNAPSHOT_REPLY, DOUBT_REPLY, DOUBT_REJECT, RESCUE, READ_ASK,
+    APPEND_REJECT, SNAPSHOT_REPLY, DOUBT_REPLY, DOUBT_REJECT, RESCUE, READ_ASK,
 )  # fmt: skip
 _SOMEBODY = 255
 
@@ -197,8 +197,9 @@ class Core:
 
     def pass_time(self, elapsed_ms):
         """Time has gone by. Nothing happens yet: messages that came meanwhile go first."""
-        if self.leading:
-            self.leading.pass_time(elapsed_ms)
+        leading = self.leading
+        if leading:
+            leading.clock = (leading.clock + elapsed_ms) & MAX_NUMBER
             return
         self._elapsed += elapsed_ms
         self._since_ask += elapsed_ms
@@ -310,6 +311,9 @@ class Core:
             return
         if kind == APPEND or kind == COMMIT:
             self._handle_append(m)
+        elif kind == APPEND_REPLY:
+            if self.leading:
+                self.leading.handle_append_reply(m)
         elif kind in _TO_LEADERS:
             if self.leading:
                 self._handle_as_leader(m)
@@ -597,9 +601,8 @@ class Core:
         if self.role != FOLLOWER or self.leader != m.src:
             self._follow(m.term, m.src)
             self._heard = m.src
-            self._gave_way = False
-        self.is_out = False
-        self.successor = NOBODY
+            self._gave_way = self.is_out = False
+            self.successor = NOBODY
         self._elapsed = self.silence_ms = 0
         self._told_commit = m.commit
         return True

@@ -61,8 +61,7 @@ class Leading:
     peers: node id -> Progress, of all other members. round: the number of the latest round of
     messages. own_term_from: index of its term's first entry. successor: whom leadership is
     being handed over to, or 0. others_wait: whether any member without a vote lacks something.
-    uncommitted: bytes of data proposed and not committed. stamp: cluster time in s, by which
-    commands are stamped.
+    uncommitted: bytes of data proposed and not committed. clock: ms since it leads; wraps.
     """
 
     def __init__(self, core, known_commit):
@@ -75,17 +74,17 @@ class Leading:
         self.uncommitted = 0
         self._voters = self._others = ()  # of the peers: `peers` has the interpreter's order
         self._turn = 0  # of the others: who was sent to last
-        self.stamp = self._stamp_ms = 0  # the latter: beyond it
-        self._clock = 0  # ms since it leads; wraps
-        self._since_send = 0  # ms since the last heartbeat
-        self._since_check = 0  # ms since the last check of the quorum
+        self.clock = 0
+        self._stamp = self._stamped_at = 0  # cluster time in s, and when it was just so much
+        self._sent_at = 0  # when the last heartbeat left
+        self._checked_at = 0  # when the quorum was looked at last
         self._settled = 0  # the commit index at the last check
         self._checked_ms = 0  # how long before that one the one before it was
         self._must_send = True  # a heartbeat or a read wants a round
         self._news = False  # the commit index has moved
         self._more = False  # there may be entries to send
         self._reads = []  # [token, index, round, asking node or 0]; round 0: not sent yet
-        self._transfer_ms = 0  # until the successor has to lead
+        self._handing_since = 0
         # The lease: a round on its way, when it was sent, and whether leases may be given
         self._probe = self._probe_at = self._lease_until = 0
         self._has_lease = False
@@ -103,15 +102,18 @@ class Leading:
 
     # Time
 
-    def pass_time(self, elapsed_ms):
-        self._clock = (self._clock + elapsed_ms) & MAX_NUMBER
-        self._since_send += elapsed_ms
-        self._since_check += elapsed_ms
-        self._transfer_ms -= elapsed_ms
-        self._stamp_ms += elapsed_ms
-        if self._stamp_ms >= 1000:
-            self.stamp += self._stamp_ms // 1000
-            self._stamp_ms %= 1000
+    def _since(self, time):
+        """ms that have gone by since the clock stood there."""
+        return (self.clock - time) & MAX_NUMBER
+
+    @property
+    def stamp(self):
+        """Cluster time in s, by which commands are stamped."""
+        seconds = self._since(self._stamped_at) // 1000
+        if seconds:
+            self._stamp += seconds
+            self._stamped_at = (self._stamped_at + 1000 * seconds) & MAX_NUMBER
+        return self._stamp
 
     def set_time(self, now):
         """The cluster's time is `now` at least: all before an entry of its own is applied.
@@ -121,27 +123,29 @@ class Leading:
         but ends no earlier than leaders' clocks are fast.
         """
         if now > self.stamp:
-            self.stamp = now
-            self._stamp_ms = 0
+            self._stamp = now
+            self._stamped_at = self.clock
 
     def tick(self):
         core = self.core
-        if self._since_check >= core.election_high and not self._check_quorum():
+        if self._since(self._checked_at) >= core.election_high and not self._check_quorum():
             return
-        if self.successor and self._transfer_ms <= 0 and not self._end_transfer():
-            return
-        if self._since_send >= core.heartbeat_ms:
-            self._since_send = 0
+        if self.successor and self._since(self._handing_since) >= core.election_high:
+            if not self._end_transfer():
+                return
+        if self._since(self._sent_at) >= core.heartbeat_ms:
+            self._sent_at = self.clock
             self._must_send = True
             if self.successor:
                 self._hand_over()
             if self._gives_leases:
                 self._renew_lease()
-        self._send_to_others()
+        if self._others:
+            self._send_to_others()
 
     def due_ms(self):
         """In how many ms the next heartbeat is due."""
-        return max(0, self.core.heartbeat_ms - self._since_send)
+        return max(0, self.core.heartbeat_ms - self._since(self._sent_at))
 
     def _check_quorum(self):
         """Dissertation 6.2: a leader that no longer hears from a majority gives way.
@@ -150,7 +154,9 @@ class Leading:
         """
         core = self.core
         members = core.members
-        since, self._since_check = self._since_check, 0
+        since = self._since(self._checked_at)
+        self._checked_at = self.clock
+        self.set_time(0)  # before the clock wraps
         heard = int(core.node in members.voters)
         for peer in self.peers.values():
             heard += peer.check(since) and peer.votes
@@ -231,7 +237,7 @@ class Leading:
             for node in self._voters:
                 if self.peers[node].silent >= core.remove_dead_ms:
                     return self.change(members.with_role(node, DEAD))
-        best = self._best(settled)
+        best = self._best(settled) if members.has_priorities else 0
         if best and members.priority(best) > members.priority(core.node):
             if self.peers[best].steady >= STEADY:
                 self.transfer(best)
@@ -264,7 +270,7 @@ class Leading:
         if peer.doubts or peer.silent:
             raise Refused("node %d isn't fit to lead: it is not heard, or has no vote yet" % node)
         self.successor = node
-        self._transfer_ms = self.core.election_high
+        self._handing_since = self.clock
         # Its election takes no notice of any lease; nor does one that begins later, by a copy.
         self._gives_leases = self._has_lease = False
         self._hand_over()
@@ -336,7 +342,7 @@ class Leading:
         if not self._gives_leases or self.core.commit < self.own_term_from:
             return False
         self._take_lease()
-        left = (self._lease_until - self._clock) & MAX_NUMBER
+        left = (self._lease_until - self.clock) & MAX_NUMBER
         return self._has_lease and left <= self._lease_ms()
 
     def _lease_ms(self):
@@ -349,7 +355,7 @@ class Leading:
             self._has_lease = False
         if not self._probe:
             self._probe = self.round + 1
-            self._probe_at = self._clock
+            self._probe_at = self.clock
 
     def _take_lease(self):
         if self._probe and self.core.members.agreed(self._answered) >= self._probe:
@@ -363,7 +369,7 @@ class Leading:
             return MAX_NUMBER
         if self.has_lease() or not self._voters:
             return 0
-        return self._since_check + self._checked_ms
+        return self._since(self._checked_at) + self._checked_ms
 
     # What peers answer
 
@@ -518,8 +524,13 @@ class Leading:
         if not (must or self._news or self._more):
             return
         used = False
+        peers, news = self.peers, self._news
         for node in self._voters:
-            used = self._send(node, number, must, self._news) or used
+            peer = peers[node]
+            try:
+                used = self._send_to(node, peer, number, must, news) or used
+            except Compacted:
+                used = self._send_snapshot(node, peer, number, must, news) or used
         if used:
             self.round = number
         self._must_send = False
@@ -543,25 +554,26 @@ class Leading:
                 return
             self._turn = (self._turn + 1) % count
             peer = self.peers[others[self._turn]]
-            since = (self._clock - peer.sent_at) & MAX_NUMBER
-            must = since >= (beat_ms if peer.silent == 0 else beat_ms * DEAD_BEATS // OTHERS_BEATS)
+            must = self._since(peer.sent_at) >= (
+                beat_ms if peer.silent == 0 else beat_ms * DEAD_BEATS // OTHERS_BEATS
+            )
             news = peer.told < commit and peer.state == REPLICATE
             if not (must or news) and not (peer.next <= commit and peer.may_send()):
                 continue
-            if self._send(others[self._turn], number, must, news):
+            try:
+                sent = self._send_to(others[self._turn], peer, number, must, news)
+            except Compacted:
+                sent = self._send_snapshot(others[self._turn], peer, number, must, news)
+            if sent:
                 self.round = number
                 peer.told = commit
-                peer.sent_at = self._clock
+                peer.sent_at = self.clock
                 left -= 1
         self.others_wait = False
 
-    def _send(self, node, number, must, news):
-        peer = self.peers[node]
-        try:
-            return self._send_to(node, peer, number, must, news)
-        except Compacted:
-            peer.install(self.log.snapshot)
-            return self._send_to(node, peer, number, must, news)
+    def _send_snapshot(self, node, peer, number, must, news):
+        peer.install(self.log.snapshot)
+        return self._send_to(node, peer, number, must, news)
 
     def _send_to(self, node, peer, number, must, news):
         """What this peer lacks; else a heartbeat or the news. Returns whether any has left.
@@ -571,7 +583,7 @@ class Leading:
         sent = False
         if peer.state == SENDING_SNAPSHOT:
             peer.install(self.log.snapshot)  # there may be a newer one
-            if must and (self._since_send == 0 or not peer.votes):
+            if must and (self._sent_at == self.clock or not peer.votes):
                 peer.beat()
             sent = self._send_pieces(node, peer, number) and not must
         elif peer.next <= self.log.last:

@@ -36,15 +36,19 @@ class Members:
     """A configuration. Never changed: `changed` and `without` give another one.
 
     data: its bytes, which `is_valid`, or none. ids: of all members, in that order; voters, others:
-    of those with and without a vote. quorum: how many voters are a majority.
+    of those with and without a vote. quorum: how many voters are a majority. has_priorities:
+    whether any isn't 0.
     """
 
     def __init__(self, data):
         self.data = data
         voters = []
         others = []
+        self.has_priorities = False
         at = 0
         while at < len(data):
+            if data[at + 2]:
+                self.has_priorities = True
             (voters if data[at + 1] == VOTER else others).append(data[at])
             at += RECORD_BYTES + data[at + 7]
         self.voters = tuple(voters)

@@ -172,7 +172,7 @@ class Node:
         else:
             left_ms = self.core.election_high
             self._drive()
-            while left_ms > 0 and (self.core.leading or self.service.has_held()):
+            while left_ms > 0 and (self.core.leading or self.service.held):
                 await sleep_ms(LEAVE_STEP_MS)
                 left_ms -= LEAVE_STEP_MS
         self.stop()
@@ -248,9 +248,11 @@ class Node:
         taken = 0
         while taken < MAX_BURST or not self.endpoint.is_empty():
             frame = self.endpoint.receive()
-            self.pass_time()
             if frame is None:
+                if taken == 0:
+                    self.pass_time()
                 return
+            self.pass_time()
             taken += 1
             if self.codec.decode(frame, m):
                 self.core.step(m)
@@ -295,7 +297,7 @@ class Node:
             self._meet()
         if core.is_out != self._is_out:
             self._tell_out()
-        if self.service.has_held():
+        if self.service.held:
             self.service.settle()
         if self.applied < core.commit:
             self._apply()

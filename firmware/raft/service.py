@@ -32,9 +32,9 @@ class Service:
         self._clients = {}  # client -> index: so that a copy isn't proposed again
         self._reads = []  # (client, query): asked for, not yet confirmed
         self.reads_wait = []  # (index, client, query): confirmed, until that index is applied
-        # (client, command, or None if it was logged): until it is known who leads next
-        self._held = []
-        self._handover = None  # the client that has asked for another leader
+        # (client, command; None if it is in the log; False if it is the wish for another leader):
+        # until it is known who leads next
+        self.held = []
         self.dropped = 0
 
     def receive(self, most):
@@ -43,6 +43,7 @@ class Service:
             datagram = self.endpoint.receive_from(MAX_REQUEST)
             if datagram is None:
                 return
+            self._node.pass_time()
             data, sender = datagram
             if not isinstance(sender, tuple):
                 sender = bytes(sender)  # the unix port's raw address, made hashable
@@ -113,8 +114,8 @@ class Service:
         self._clients.clear()
 
     def _hold(self, client, command):
-        if len(self._held) < MAX_WAITING:
-            self._held.append((client, command))
+        if len(self.held) < MAX_WAITING:
+            self.held.append((client, command))
         else:
             self._reply(client, messages.LOST if command is None else messages.BUSY)
 
@@ -124,16 +125,14 @@ class Service:
         leading = core.leading
         if leading and leading.successor or not (leading or core.leader or self._is_leaving()):
             return
-        if self._handover:
-            client, self._handover = self._handover, None
-            if leading:
-                self._reply(client, messages.REFUSED, b"it wasn't elected in time: try again")
-            else:
-                self._reply(client, messages.OK)
-        held, self._held = self._held, []
+        held, self.held = self.held, []
         for client, command in held:
             if command is None:
                 self._reply(client, messages.LOST)
+            elif command is False and leading:
+                self._reply(client, messages.REFUSED, b"it wasn't elected in time: try again")
+            elif command is False:
+                self._reply(client, messages.OK)
             elif leading:
                 self._write(client, command)
             else:
@@ -142,9 +141,6 @@ class Service:
     def _is_leaving(self):
         # Nobody will tell a node that has led, and is no member any more, who leads next.
         return self._core.successor and self._core.node not in self._core.members.ids
-
-    def has_held(self):
-        return self._handover is not None or len(self._held) > 0
 
     def _write(self, client, data):
         if client in self._clients:
@@ -181,7 +177,7 @@ class Service:
     def _order(self, client, order):
         from raft import admin
 
-        if client in self._clients or client == self._handover:
+        if client in self._clients or (client, False) in self.held:
             return  # a copy of one that waits
         try:
             index = admin.execute(self._core, order)
@@ -190,7 +186,7 @@ class Service:
         except Refused as e:
             return self._refuse(client, e)
         if self._core.leading and self._core.leading.successor:
-            self._handover = client
+            self._hold(client, False)
         elif index <= self._node.applied:
             self._reply(client, messages.OK)
         elif index in self._writes:
@@ -211,7 +207,6 @@ class Service:
             return  # a copy of one that waits
         if len(self._reads) + len(self.reads_wait) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
-        self._node.pass_time()
         try:
             self._core.read(token)
         except NotLeader:

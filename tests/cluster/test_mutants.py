@@ -229,16 +229,16 @@ class SessionsExpireByTheNodesOwnClock(Sessions):
 class TimeThatLeapsAtEachElection(Leading):
     def __init__(self, core: Core, known_commit: int) -> None:
         super().__init__(core, known_commit)
-        self.stamp = 5 * core.term
+        self._stamp = 5 * core.term
 
 
 class RescuedCommandsWithoutTime(Leading):
     """What they begin would end as much earlier as no command has come."""
 
     def handle_rescue(self, m: Message) -> None:
-        stamp, self.stamp = self.stamp, 0
+        stamp, self._stamp = self._stamp, 0
         super().handle_rescue(m)
-        self.stamp = stamp
+        self._stamp = stamp
 
 
 class SectorsErasedBeforeTheSnapshotIsWhole(WatchedStore):
