@@ -23,7 +23,7 @@ from host_tools.processes import PROJECT
 from tests.cluster import history, staleness
 from tests.cluster.history import Operation
 from tests.cluster.linearizability import check
-from tests.cluster.nemesis import NETWORK_S, STOPPED_S, Nemesis
+from tests.cluster.nemesis import NETWORK_S, ORDER_S, STOPPED_S, Nemesis
 from tests.cluster.network import Network
 from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster
@@ -63,29 +63,38 @@ def record(
         with Network(cluster, seed) as network:
             clients_file = folder / "clients.toml"
             clients_file.write_text(network.clients.to_toml())
-            nemesis = Nemesis(cluster, interpreter, network, seed)
-            with nemesis.processes:
-                nemesis.start()
-                wait_until_up(clients_file)
-                began = time.monotonic()
-                recorders = [Recorder(clients_file, i, seed, began) for i in range(CLIENTS)]
-                for recorder in recorders:
-                    recorder.start()
-
-                def is_over() -> bool:
-                    done = sum(len(recorder.history) for recorder in recorders)
-                    return time.monotonic() > began + (seconds if done >= least else PATIENCE_S)
-
-                nemesis.rage(is_over)
-                wait_until_up(clients_file)
-                for recorder in recorders:
-                    recorder.stop()
+            with Client(clients_file, ORDER_S) as client:
+                nemesis = Nemesis(cluster, interpreter, network, client, seed)
+                with nemesis.processes:
+                    recorders = let_rage(nemesis, clients_file, seed, seconds, least)
             network.stop()
     happened = nemesis.happened
     happened.update({f"datagrams {what}": count for what, count in network.counts.items()})
     told = [operation for recorder in recorders for operation in recorder.history]
     operations = sum((recorder.counts() for recorder in recorders), Counter())
     return Run(seed, sorted(told, key=lambda o: o.called), operations, happened, nemesis.alarms)
+
+
+def let_rage(
+    nemesis: Nemesis, clients_file: Path, seed: int, seconds: float, least: int
+) -> list[Recorder]:
+    """The clients, after they have lived through that."""
+    nemesis.start()
+    wait_until_up(clients_file)
+    began = time.monotonic()
+    recorders = [Recorder(clients_file, i, seed, began) for i in range(CLIENTS)]
+    for recorder in recorders:
+        recorder.start()
+
+    def is_over() -> bool:
+        done = sum(len(recorder.history) for recorder in recorders)
+        return time.monotonic() > began + (seconds if done >= least else PATIENCE_S)
+
+    nemesis.rage(is_over)
+    wait_until_up(clients_file)
+    for recorder in recorders:
+        recorder.stop()
+    return recorders
 
 
 def wait_until_up(clients_file: Path) -> None:
@@ -128,8 +137,11 @@ def check_and_tell(told: list[Operation]) -> bool:
     began = time.monotonic()
     wrong = verdict(told)
     keys = len({operation.key for operation in told})
-    print(wrong or "linearizable", end="")
-    print(f": {len(told)} operations on {keys} keys, in {time.monotonic() - began:.1f} s")
+    if wrong:
+        print(wrong)
+    result = "not linearizable, or older than told" if wrong else "linearizable"
+    took_s = time.monotonic() - began
+    print(f"{result}: {len(told)} operations on {keys} keys, in {took_s:.1f} s")
     return not wrong
 
 

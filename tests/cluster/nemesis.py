@@ -1,4 +1,4 @@
-"""What happens to a real cluster: kills, pauses, partitions, bad weather, clocks that go wrong.
+"""What happens to a real cluster: kills, pauses, handovers, partitions, bad weather, bad clocks.
 
 Several things at a time, each for a while. A majority is up and awake at most times, and a part of
 it may be cut off all the same.
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from host_tools import events
+from host_tools.client import Client, ClusterError
 from host_tools.cluster import Cluster
 from host_tools.processes import Processes
 from tests.cluster.network import CLIENTS, Network, Weather
@@ -23,21 +24,26 @@ CUT_S = (0.3, 2.0)
 NETWORK_S = 0.4  # the longest delay of a datagram
 CLOCKS = (900, 950, 1000, 1000, 1050, 1100)  # thousandths of the real one
 OFTEN_THE_LEADER = 0.5
+ORDER_S = 0.3  # that an order to the cluster may take
 ALARMS = ("alarm", "damage", "wiped", "swapped", "learner", "crash", "flash_fault")
 
 
 class Nemesis:
     """Does all that to `processes`, behind `network`. The seed decides what, and about when.
 
+    client: gives orders to the cluster, each of which may take ORDER_S.
     happened: how often what did. alarms: what nodes have told that must not happen.
     """
 
-    def __init__(self, cluster: Cluster, interpreter: str, network: Network, seed: int) -> None:
+    def __init__(
+        self, cluster: Cluster, interpreter: str, network: Network, client: Client, seed: int
+    ) -> None:
         self.happened = Counter[str]()
         self.alarms: list[str] = []
         self.processes = Processes(cluster, interpreter, self._take_line)
         self._nodes = sorted(cluster.nodes)
         self._network = network
+        self._client = client
         self._dice = random.Random(f"nemesis {seed}")
         self._away: set[int] = set()  # killed or paused
         self._cuts: list[tuple[int, int]] = []
@@ -65,8 +71,8 @@ class Nemesis:
         self._network.set(Weather())
 
     def _do_something(self) -> None:
-        what = self._dice.choice([self._kill, self._pause, self._cut, self._change_weather])
-        what()
+        things = [self._kill, self._pause, self._hand_over, self._cut, self._change_weather]
+        self._dice.choice(things)()
 
     def _until(self, seconds: tuple[float, float], end: Callable[[], None]) -> None:
         self._begun += 1  # so that two of one time can be told apart
@@ -113,6 +119,13 @@ class Nemesis:
     def _resume(self, node: int) -> None:
         self.processes.resume(node)
         self._away.discard(node)
+
+    def _hand_over(self) -> None:
+        try:
+            self._client.transfer(self._dice.choice([0, *self._nodes]))
+            self._count("handovers")
+        except ClusterError:
+            self._count("handovers that failed")
 
     # Network
 

@@ -125,7 +125,8 @@ class Recorder(threading.Thread):
             self.failed += 1
             return
         value = None if found is None else found.decode()
-        self._record(GET, key, (), value, called, f"{how} {node}", age)
+        answered = client.leader if how == "leader" else node
+        self._record(GET, key, (), value, called, f"{how} {answered}", age)
         self._met(key, value)
 
     def _write(self, client: Client, kind: str, key: str) -> None:
