@@ -61,7 +61,9 @@ class Operation:
 
     @property
     def written(self) -> Value:
-        """What it writes if it does; of an addition, if it is the first."""
+        """What it writes if it does; of an addition whose sum isn't known, if it is the first."""
+        if self.kind == ADD and self.result is not None:
+            return str(self.result)
         expected = self.arguments[0] if self.kind == CAS else None
         assert not isinstance(expected, int)
         return self.step(expected)[1]
@@ -73,9 +75,11 @@ class Operation:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether it had, or may have, its effect on some values alone."""
+        """Whether it had, or may have, its effect, or this one, on some values alone."""
         if self.kind == DELETE:
             return self.result is True
+        if self.kind == ADD:
+            return self.result is not None
         return self.kind == CAS and self.result is not False
 
     def __str__(self) -> str:
@@ -84,9 +88,12 @@ class Operation:
             what += f" ({self.how})"
         if self.age is not None:
             what += f" (at most {self.age:.3f} s old)"
-        if self.kind != PUT and not self.is_open:
+        if self.is_open:
+            what += ", or never"
+        elif self.kind != PUT:
             what += f" -> {_text(self.result)}"
-        end = "open".rjust(10) if self.returned is None else f"{self.returned:10.6f}"
+        last = self.void_after if self.returned is None else self.returned
+        end = "open".rjust(10) if last == math.inf else f"{last:10.6f}"
         return f"{self.called:10.6f} - {end} client {self.client}: {what}"
 
 

@@ -152,8 +152,15 @@ def _latest(operations: list[Operation], last: Operation) -> list[Operation]:
 
 def _seen(operations: list[Operation]) -> set[object]:
     """The values that these operations have met, as far as they tell."""
-    reads = {o.result for o in operations if o.kind == GET}
-    return reads | {o.arguments[0] for o in operations if o.kind == CAS}
+    seen: set[object] = {o.result for o in operations if o.kind == GET}
+    seen |= {o.arguments[0] for o in operations if o.kind == CAS}
+    return seen | {_before(o) for o in operations if o.kind == ADD and o.result is not None}
+
+
+def _before(addition: Operation) -> Value:
+    total, delta = addition.result, addition.arguments[0]
+    assert isinstance(total, int) and isinstance(delta, int)
+    return str(total - delta) if total != delta else None
 
 
 def _shows(operations: list[Operation], last: Operation) -> bool:

@@ -158,6 +158,11 @@ def test_counter() -> None:
     assert not check([add(0, 5, 2), add(1, 6, 1), add(7, 8, 3), get(9, 10, "3")])
     assert check([add(0, 5, 1), add(1, 6, 1)])
 
+    long = [add(i, i + 0.5, i + 1) for i in range(100)]
+    violation = only(check([*long, add(200, 201, 102)]))
+    assert [o.written for o in violation.operations] == ["102"]
+    assert violation.values == ["100"]
+
 
 def test_write_of_unknown_outcome_may_have_an_effect_at_any_later_time_or_none() -> None:
     unknown = put(2, None, "b")
@@ -341,6 +346,13 @@ def tampered(told: list[Operation]) -> Operation:
     """One of its last reads, with the result of an earlier one."""
     reads = [o for o in told if o.kind == GET and o.key == "key-1" and o.result and not o.is_open]
     return replace(reads[-5], result=reads[-200].result)
+
+
+def test_what_is_not_known_of_an_operation_is_told() -> None:
+    assert str(put(2, None, "b")) == "  2.000000 -       open client 1: put k b, or never"
+    assert str(put(2, None, "b", void_after=6)) == (
+        "  2.000000 -   6.000000 client 1: put k b, or never"
+    )
 
 
 def test_conditions_that_do_not_matter_are_not_told() -> None:
