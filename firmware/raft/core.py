@@ -163,7 +163,9 @@ class Core:
         # Whom it followed last, and ms since it heard that one. It may have before it started.
         self._heard = _SOMEBODY if lease else NOBODY
         self.silence_ms = 0
-        self._told_commit = MAX_NUMBER  # follower: what its leader last told; not heard yet
+        # Follower: what its leader last told, and in which term; not heard yet.
+        self._told_commit = MAX_NUMBER
+        self._told_term = 0
         self._gave_way = False  # to another pre-candidate, since a leader was heard
         self._is_sent = False  # candidate: the leader wants it to lead
         self._answers = {}  # candidate: node id -> granted
@@ -286,11 +288,16 @@ class Core:
     def age_ms(self):
         """For how many ms, at most, there may have been commits that this node doesn't know of.
 
-        Less the time that its leader's last message took. MAX_NUMBER: that isn't known.
+        But for the time that its leader's last message took, and for which that leader stood
+        still. MAX_NUMBER: that isn't known.
         """
         if self.leading:
             return self.leading.age_ms()
-        return self.silence_ms if self._told_commit <= self.commit else MAX_NUMBER
+        # A leader knows what is committed once an entry of its own term is.
+        if self._told_commit > self.commit or self.log.term(self.commit) != self._told_term:
+            return MAX_NUMBER
+        # Another one may have been elected: it finds out at the second check of its quorum.
+        return min(self.silence_ms + 2 * (self.election_high + self.heartbeat_ms), MAX_NUMBER)
 
     def step(self, m):
         """Take in one message from another node."""
@@ -605,6 +612,7 @@ class Core:
             self.successor = NOBODY
         self._elapsed = self.silence_ms = 0
         self._told_commit = m.commit
+        self._told_term = m.term
         return True
 
     def _handle_append(self, m):
