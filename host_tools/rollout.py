@@ -137,8 +137,7 @@ class Rollout:
         rolling = [] if self._at_once else [job for job in jobs if _rolls(job)]
         at_once = [job for job in jobs if job not in rolling]
         seen = {board.node for board in asked.values() if board.has_vote and board.node}
-        voters = self._voters(seen)
-        is_led = bool(rolling) and len(voters.standing) >= voters.needed
+        is_led = bool(rolling) and self._voters(seen).can_lead
         self._each(at_once, self._prepare)
         self._each(at_once, lambda job: self._deploy(job, is_led and not job.is_stranger))
         seen |= {job.member.id for job in at_once if job.has_vote}

@@ -22,10 +22,15 @@ class Voters:
     def needed(self) -> int:
         return self.total // 2 + 1
 
+    @property
+    def can_lead(self) -> bool:
+        """Whether they are a majority."""
+        return len(self.standing) >= self.needed
+
     def can_spare(self, node: int) -> bool:
         """Whether its absence costs no majority that is there, or can't be helped: of two."""
         others = len(self.standing - {node})
-        return others >= self.needed or len(self.standing) < self.needed or self.total <= 2
+        return others >= self.needed or not self.can_lead or self.total <= 2
 
 
 def members(path: Path) -> Membership | None:
