@@ -40,6 +40,7 @@ from host_tools.settings import FileError
 
 BOOT_S = 30.0  # the first start after flashing makes a file system
 LOOK_S = 0.3
+HEARD_S = 5.0  # until a leader has heard a node that has come up
 
 # The hash of as many bytes of the application as the firmware file has of it
 APPLICATION_HASH = """
@@ -221,13 +222,7 @@ class Rollout:
         seen: voters that have told that they run.
         """
         node = job.member.id
-        voters = self._voters(seen)
-        if not voters.can_spare(node):
-            others = len(voters.standing - {node})
-            raise NotUp(
-                f"it was left as it is: without it {others} of {voters.total} voters run, and "
-                f"{voters.needed} are needed; bring up the others first, or go on with --at-once"
-            )
+        self._check_spare(node, seen)
         seen.discard(node)
         self._hand_over(node)
         self._failed.add(node)
@@ -236,6 +231,19 @@ class Rollout:
         self._failed.discard(node)
         if job.has_vote:
             seen.add(node)
+
+    def _check_spare(self, node: int, seen: set[int]) -> None:
+        """Whether the majority can do without it; who has just come up has yet to be heard."""
+        end = time.monotonic() + HEARD_S
+        while not (voters := self._voters(seen)).can_spare(node):
+            if time.monotonic() > end:
+                others = len(voters.standing - {node})
+                raise NotUp(
+                    f"it was left as it is: without it {others} of {voters.total} voters run, and "
+                    f"{voters.needed} are needed; bring up the others first, or go on with "
+                    "--at-once"
+                )
+            time.sleep(LOOK_S)
 
     def _hand_over(self, node: int) -> None:
         """Nobody has to miss a leader that goes: another one takes over, or else is elected."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from host_tools import deploying, running
+from host_tools import deploying, rollout, running
 from host_tools.attached import AT_REPL, Asked
 from host_tools.cluster import Cluster, Member, load
 from host_tools.deploying import Deployed, DeployError
@@ -22,8 +22,10 @@ class Boards:
     """Stands in for boards: `roles` of nodes, and those that don't come up.
 
     told: what the cluster says of its members by network. new: those that were no nodes yet. term:
-    what the others tell.
+    what the others tell. patience_s: of who waits for a node to be heard.
     """
+
+    patience_s = 0.0
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
 
     def run(boards: Boards, nodes: int, at_once: bool = False) -> list[Job]:
         monkeypatch.setattr(deploying, "deploy", boards.deploy)
+        monkeypatch.setattr(rollout, "HEARD_S", boards.patience_s)
         members = [
             Member(i, "auto", 7100, 7200, mac(i), "esp32_generic") for i in range(1, nodes + 1)
         ]
@@ -79,8 +82,8 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
             )
             for node, role in boards.roles.items()
         ]  # fmt: skip
-        rollout = Rollout(described, Wifi("home", ""), None, False, at_once, lambda *args: None)
-        return rollout.run([*described.nodes, *described.nodes], found)
+        made = Rollout(described, Wifi("home", ""), None, False, at_once, lambda *args: None)
+        return made.run([*described.nodes, *described.nodes], found)
 
     return run
 
@@ -189,6 +192,33 @@ def test_voters_that_are_not_plugged_in_here_count_if_the_leader_hears_them(roll
     jobs = roll_out(boards, nodes=3)
     assert problems(jobs) == [1, 2, 3] and boards.restarted == []
     assert "without it 1 of 3 voters run, and 2 are needed" in jobs[0].problem
+
+
+def test_one_that_has_just_come_up_is_given_the_time_to_be_heard(roll_out) -> None:  # type: ignore[no-untyped-def]
+    boards = Late({1: "follower", 2: "leader", 3: "follower"}, told=told(2, 20, 0, 20))
+
+    assert not problems(roll_out(boards, nodes=3))
+
+    assert [node for node, _ in boards.restarted] == [1, 3, 2]
+
+
+class Late(Boards):
+    """After each restart the leader hears node 1 only when it was asked twice."""
+
+    patience_s = 60.0
+
+    def deploy(self, *args: Any) -> Deployed:
+        self.asked = 0
+        return super().deploy(*args)
+
+    @property
+    def told(self) -> Membership | None:
+        self.asked += 1
+        return told(2, 60_000 if self.asked < 3 else 20, 0, 20)
+
+    @told.setter
+    def told(self, told: Membership | None) -> None:
+        self.asked = 3
 
 
 def test_who_is_a_voter_the_cluster_knows_and_not_the_file(roll_out) -> None:  # type: ignore[no-untyped-def]
