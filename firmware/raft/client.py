@@ -45,30 +45,26 @@ class Client:
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
-        request = _Request(messages.READ, requests.read(requests.get_query(key)))
-        answer = await self._ask(request, ticks_ms())
-        if answer is None:
-            raise NotCommitted("%s; nothing was read, try again" % self._reason(request))
-        return requests.get_answer(answer)
+        return requests.get_answer(await self.query(requests.get_query(key)))
 
     async def put(self, key, value):
         """Store `value` under `key`."""
-        await self._command(requests.put(key, value))
+        await self.command(requests.put(key, value))
 
     async def delete(self, key):
         """Remove `key`; whether it was there."""
-        return await self._command(requests.delete(key)) == b"\1"
+        return await self.command(requests.delete(key)) == b"\1"
 
     async def cas(self, key, expected, new):
         """Store `new` if the value of `key` is `expected` (None: there is none); whether it was."""
-        return await self._command(requests.cas(key, expected, new)) == b"\1"
+        return await self.command(requests.cas(key, expected, new)) == b"\1"
 
     async def add(self, key, delta=1):
         """Add `delta` to the number at `key`, 0 if there is none; the sum.
 
         The value is decimal text. Raises ValueError if it is none, or the sum beyond 64 bits.
         """
-        return requests.add_result(await self._command(requests.add(key, delta)))
+        return requests.add_result(await self.command(requests.add(key, delta)))
 
     async def lock(self, key, owner, ttl_s):
         """Take the lock `key` for `ttl_s` seconds of the cluster's time, or keep it for longer.
@@ -77,15 +73,24 @@ class Client:
         owner: at most 32 bytes, no one else's, not even one's own before a restart. Raises
         ValueError if the value is no lock (counters.py).
         """
-        return requests.lock_result(await self._command(requests.lock(key, owner, ttl_s)))
+        return requests.lock_result(await self.command(requests.lock(key, owner, ttl_s)))
 
     async def unlock(self, key, owner):
         """Give the lock `key` back; whether it was the owner's."""
-        return await self._command(requests.unlock(key, owner)) == b"\1"
+        return await self.command(requests.unlock(key, owner)) == b"\1"
 
-    # Commands
+    # What any state machine is asked (machines.py)
 
-    async def _command(self, payload):
+    async def query(self, payload):
+        """The answer (bytes) to a query."""
+        request = _Request(messages.READ, requests.read(payload))
+        answer = await self._ask(request, ticks_ms())
+        if answer is None:
+            raise NotCommitted("%s; nothing was read, try again" % self._reason(request))
+        return answer
+
+    async def command(self, payload):
+        """The result (bytes) of a command."""
         async with self._one_command:
             began = ticks_ms()
             while True:

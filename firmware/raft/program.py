@@ -74,6 +74,18 @@ class Node(Driver):
 
         return Lock(self, _checked(name).encode(), ttl_s)
 
+    def machine(self, name, machine):
+        """Add a state machine of the program's own, before `run`; how to use it (shared.Machine).
+
+        machine: as firmware/README.md describes them. name: 1 to 16 bytes; the same on all nodes.
+        """
+        from raft.shared import Machine
+
+        if self._supervisor:
+            raise RuntimeError("a state machine is added before node.run()")
+        self.sessions.machine.add(name.encode(), machine)
+        return Machine(self, name.encode())
+
     @property
     def client(self):
         """Asks the cluster: the one client of all that the program shares (client.Client)."""

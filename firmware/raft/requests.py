@@ -34,7 +34,7 @@ MAX_TTL_S = 0xFFFF
 PROBLEMS = {
     messages.BUSY: "too many commands wait for commit, or for room in the flash",
     messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
-    messages.BAD: "the leader doesn't understand the request; it may run another version",
+    messages.BAD: "the leader doesn't understand the request: it runs another version or program",
 }
 HOPELESS = (messages.STATE_FULL, messages.BAD)
 

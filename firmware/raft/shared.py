@@ -1,4 +1,4 @@
-"""What the programs of all nodes share by the key-value store: dicts and counters.
+"""What the programs of all nodes share: dicts and counters, and state machines of their own.
 
 What isn't awaited is read from the node's own copy: at once, and perhaps old, for a node that is
 cut off doesn't know what it misses. What is awaited asks the leader, and may raise what
@@ -125,6 +125,35 @@ class Counter:
     async def add(self, delta=1):
         """Add `delta`; the sum."""
         return await self._node.client.add(self._key, delta)
+
+
+class Machine:
+    """A state machine of the program's own: what it is asked, here and at the leader.
+
+    Commands and queries are bytes of at most 1,100.
+    """
+
+    def __init__(self, node, name):
+        self._node = node
+        self._head = bytes((len(name),)) + name
+
+    async def command(self, payload):
+        """Apply a command on all nodes, once; its result (bytes).
+
+        Raises ValueError if the machine takes it for malformed.
+        """
+        command = self._head + payload
+        if not self._node.sessions.machine.is_valid(command):
+            raise ValueError("the machine doesn't know such a command: %r" % payload)
+        return await self._node.client.command(command)
+
+    async def query(self, payload):
+        """The answer (bytes) at some time during the call. Raises NotCommitted if there is none."""
+        return await self._node.client.query(self._head + payload)
+
+    def local(self, payload):
+        """The answer of the node's own copy, or None if the machine takes it for malformed."""
+        return self._node.local(self._head + payload)
 
 
 def encoded(value):

@@ -50,21 +50,71 @@ node.run()
 """
 
 
+VOTES = """
+from raft import Node
+
+class Votes:
+    max_bytes = 512
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.count = 0
+
+    def apply(self, payload, now):
+        self.count += 1
+        return b"%d" % self.count
+
+    def is_valid(self, payload):
+        return bytes(payload) == b"vote"
+
+    def room_for(self, payload):
+        return True
+
+    def query(self, payload):
+        return b"%d" % self.count
+
+    def snapshot(self):
+        return [b"%d" % self.count]
+
+    def restore(self, chunk):
+        self.count = int(chunk)
+
+node = Node.from_config()
+votes = node.machine("votes", Votes())
+
+@node.leader_only
+async def vote():
+    result = await votes.command(b"vote")
+    answer = await votes.query(b"")
+    own = votes.local(b"")
+    node.events("voted", result=int(result), answer=int(answer), own=int(own))
+
+node.run()
+"""
+WITHOUT_VOTES = """
+from raft import Node
+
+Node.from_config().run()
+"""
+
+
 class Desk:
     """A cluster whose nodes all run that program. lines: by node."""
 
     def __init__(self, folder: Path, interpreter: str, program: str) -> None:
         self.file = folder / "cluster.toml"
         self.interpreter = interpreter
-        self._program = folder / "program.py"
-        self._program.write_text(program)
+        self.program = folder / "program.py"
+        self.program.write_text(program)
         free_cluster(self.file, len(NODES))
         self.running: dict[int, Process] = {}
         self.lines: dict[int, list[str]] = {node: [] for node in NODES}
 
     def start(self, node: int) -> None:
         command = self._command("node", "--id", str(node), "--interpreter", self.interpreter)
-        command += ["--app", str(self._program)]
+        command += ["--app", str(self.program)]
         self.running[node] = Process(command, lines=self.lines[node])
 
     def kill(self, node: int) -> None:
@@ -90,6 +140,11 @@ class Desk:
         starts = [i for i in range(len(told)) if told[i].what == "boot"]
         return [event for event in told[starts[-1] if starts else 0 :] if event.what == what]
 
+    def crashes(self, node: int) -> list[Event]:
+        """In any of its lives."""
+        parsed = [parse(line) for line in list(self.lines[node])]
+        return [event for event in parsed if event and event.what == "crash"]
+
     def leader(self) -> int:
         """Who has become leader in the newest term; 0: nobody."""
         told = [event for node in NODES for event in self.events("leader", node)]
@@ -113,7 +168,7 @@ def running(folder: Path, interpreter: str, program: str) -> Iterator[Desk]:
     finally:
         for node in list(desk.running):
             desk.kill(node)
-    assert not any(desk.events("crash", node) for node in NODES), desk.lines
+    assert not any(desk.crashes(node) for node in NODES), desk.lines
 
 
 def first_program() -> str:
@@ -195,3 +250,34 @@ def test_leader_only_runs_where_the_leader_is_and_nowhere_else(
         desk.go_on(slow)
         desk.until(lambda: desk.events("ends", slow))
         desk.until(is_with_leader)
+
+
+@each_interpreter
+def test_a_machine_of_the_programs_own_goes_on_with_each_leader_but_not_where_it_is_lacking(
+    tmp_path: Path, interpreter: str
+) -> None:
+    with running(tmp_path, interpreter, VOTES) as desk:
+
+        def votes() -> dict[int, dict[str, str]]:
+            """By the node that has voted."""
+            told = [event for node in desk.running for event in desk.events("voted", node)]
+            return {event.node: event.facts for event in told}
+
+        desk.until(lambda: votes() and desk.leader() in votes())
+        first = desk.leader()
+        before = int(votes()[first]["result"])
+        desk.kill(first)
+        desk.until(lambda: desk.leader() != first and desk.leader() in votes())
+        facts = votes()[desk.leader()]
+        assert int(facts["result"]) > before
+        assert facts["answer"] == facts["own"] == facts["result"]
+
+        # when a node runs another program
+        desk.program.write_text(WITHOUT_VOTES)
+        desk.start(first)
+        desk.until(lambda: desk.crashes(first))
+        desk.kill(first)
+
+        assert "NoMachine" in desk.crashes(first)[0].facts["error"]
+        assert "votes" in desk.crashes(first)[0].facts["error"]
+        desk.lines[first].clear()
