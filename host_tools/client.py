@@ -101,6 +101,7 @@ class Client:
         self._number = 0  # of the session's last command
         self._life_s = 0  # of the session, unused
         self._used = 0.0  # when it last was
+        self._in_doubt = False  # its last command
 
     def __enter__(self) -> "Client":
         return self
@@ -287,15 +288,19 @@ class Client:
         deadline = time.monotonic() + self.timeout
         while True:
             began = time.monotonic()
-            # Half its life: the cluster's time may run faster.
-            if not self._session or began - self._used >= self._life_s / 2:
+            # Half its life: the cluster's time may run faster. But what is in doubt can have its
+            # effect until a later command of the same session is done, or the session is over.
+            is_old = began - self._used >= self._life_s / 2 and not self._in_doubt
+            if not self._session or is_old:
                 self._open_session(deadline)
             self._number += 1  # never used again: a copy may still be on its way
             data = sessions.command(self._session, self._number, payload)
             request = _Request(messages.WRITE, data)
             result = self._ask(request, deadline)
             if result is None:
+                self._in_doubt = self._in_doubt or request.may_have_effect()
                 raise self._failure(request)
+            self._in_doubt = False
             if result[0] == sessions.DONE:
                 self._used = began
                 return result[1:]

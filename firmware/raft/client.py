@@ -42,6 +42,7 @@ class Client:
         self._number = 0  # of the session's last command
         self._life_s = 0  # of the session, unused
         self._used = 0  # when it last was, in ticks
+        self._in_doubt = False  # its last command
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
@@ -94,15 +95,19 @@ class Client:
         async with self._one_command:
             began = ticks_ms()
             while True:
-                # Half its life: the cluster's time may run faster.
-                if not self._session or ticks_diff(began, self._used) >= self._life_s * 500:
+                # Half its life: the cluster's time may run faster. But what is in doubt can have
+                # its effect until a later command of the session is done, or the session is over.
+                is_old = ticks_diff(began, self._used) >= self._life_s * 500
+                if not self._session or is_old and not self._in_doubt:
                     await self._open_session(began)
                 self._number += 1  # never used again: a copy may still be on its way
                 command = sessions.command(self._session, self._number, payload)
                 request = _Request(messages.WRITE, command)
                 result = await self._ask(request, began)
                 if result is None:
+                    self._in_doubt = self._in_doubt or request.may_have_effect()
                     raise self._failure(request)
+                self._in_doubt = False
                 if result[0] == sessions.DONE:
                     self._used = began
                     return result[1:]

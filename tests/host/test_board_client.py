@@ -536,6 +536,35 @@ def test_a_session_that_expires_after_a_second_copy_leaves_the_outcome_open() ->
     assert isinstance(world.failure(put), Unknown)
 
 
+def test_a_session_is_not_changed_for_a_new_one_while_its_last_command_is_in_doubt() -> None:
+    # given a command of unknown outcome
+    world = World()
+    lost: list = []  # type: ignore[type-arg]
+
+    def behave(request):
+        if request.is_command and len(lost) < 8:
+            lost.append(request)
+            return []
+        return [(messages.OK, 1, world.do(request))]
+
+    world.behave = behave
+
+    async def program(client):
+        try:
+            await client.put(b"k", b"1")
+        except Unknown:
+            client._life_s = 0  # its half has passed when the client goes on
+        await client.put(b"k", b"2")
+        await client.put(b"k", b"3")
+
+    world.run(program)
+
+    # then the next one is of the same session, and the one after that of a new one
+    used = [request.payload[:4] for request in world.commands()]
+    assert set(used[:-1]) == {used[0]}
+    assert used[-1] != used[0]
+
+
 def test_after_an_open_outcome_a_late_copy_does_nothing_once_the_next_command_is_done() -> None:
     # given a command of which no copy arrives in time
     world = World()

@@ -362,6 +362,31 @@ def test_an_expired_session_is_replaced_if_the_command_was_sent_once(file: Path)
         assert sum(request.is_open for request in cluster.requests) == 2
 
 
+def test_a_session_is_not_changed_for_a_new_one_while_its_last_command_is_in_doubt(
+    file: Path,
+) -> None:
+    with asking(file, LONG_S, leads(1)) as (client, cluster):
+        # given a command of unknown outcome, and a session that has lain there for half its life
+        client.put("k", b"1")
+        client.timeout = SHORT_S
+        answering = cluster.behaviours[1]
+        cluster.behaviours[1] = silent
+        with pytest.raises(Unknown):
+            client.put("k", b"2")
+        cluster.behaviours[1] = answering
+        client.timeout = LONG_S
+        client._life_s = 0
+
+        # when the client goes on
+        client.put("k", b"3")
+        client.put("k", b"4")
+
+        # then the next command is of the same session: a late copy of that one does nothing
+        sessions_used = [request.payload[:4] for request in cluster.commands()]
+        assert set(sessions_used[:-1]) == {sessions_used[0]}
+        assert sessions_used[-1] != sessions_used[0]
+
+
 def test_an_expired_session_leaves_it_open_whether_an_earlier_copy_came_in_time(
     file: Path,
 ) -> None:
