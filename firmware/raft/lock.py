@@ -32,8 +32,9 @@ class Lock:
     """To be had by `async with`, once; waits for as long as another one holds it.
 
     ttl_s: how long it stays taken when its holder dies (2 to 3,600). When it can't be kept, the
-    task that holds it is cancelled, and LockLost comes out of the `async with`: at the latest
-    before it can be another's, unless the task stands still. Raises ValueError.
+    task that holds it is cancelled, and LockLost comes out of the `async with`: before it can be
+    another's, unless the task stands still, or the boards' clocks differ by more than a
+    sixteenth. Raises ValueError.
     """
 
     def __init__(self, node, key, ttl_s):

@@ -16,6 +16,11 @@ from tests.clusters import free_cluster
 from tests.host.test_node import PATIENCE_S, Process, each_interpreter
 
 NODES = (1, 2, 3)
+APP = """
+[app]
+name = "leader_led"
+pin = 4
+"""
 
 KEEPS_LOCK = """
 import asyncio
@@ -40,7 +45,7 @@ node = Node.from_config()
 
 @node.leader_only
 async def lead():
-    node.events("begins", term=node.core.term)
+    node.events("begins", pin=node.settings["pin"])
     try:
         await asyncio.sleep(3600)
     finally:
@@ -109,6 +114,7 @@ class Desk:
         self.program = folder / "program.py"
         self.program.write_text(program)
         free_cluster(self.file, len(NODES))
+        self.file.write_text(self.file.read_text() + APP)
         self.running: dict[int, Process] = {}
         self.lines: dict[int, list[str]] = {node: [] for node in NODES}
 
@@ -235,9 +241,10 @@ def test_leader_only_runs_where_the_leader_is_and_nowhere_else(
             return desk.leader() in desk.running and leading() == [desk.leader()]
 
         desk.until(is_with_leader)
+        dead = desk.leader()
+        assert desk.events("begins", dead)[0].facts["pin"] == "4"  # as [app] says
 
         # when the leader dies
-        dead = desk.leader()
         desk.kill(dead)
         desk.until(is_with_leader)
 
