@@ -16,9 +16,10 @@ import struct
 
 from raft import messages, requests, sessions
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
-from raft.requests import Attempts, ClusterError, NotCommitted, Unknown  # noqa: F401
+from raft.requests import Attempts, ClusterError, Gone, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint
 
+WATCH_MS = 50  # between two looks for changes
 LISTEN_MS = 5  # between two looks for an answer, while one is awaited
 RESEND_MS = 50  # to a leader that doesn't answer; twice as long each time
 MAX_RESEND_MS = 400
@@ -79,6 +80,17 @@ class Client:
     async def unlock(self, key, owner):
         """Give the lock `key` back; whether it was the owner's."""
         return await self.command(requests.unlock(key, owner)) == b"\1"
+
+    def watch(self, prefix=b"", after=None):
+        """The changes of keys that begin with `prefix`, in order, as this board hears of them:
+
+            async for index, key, value in client.watch(b"lamp"):
+
+        value: None if the key was removed. after: the index up to which they are known already;
+        None: from now on. Raises Gone when changes were missed: its `index` is where to go on
+        from, once the keys were read anew.
+        """
+        return Watch(self._node, prefix, self._node.applied if after is None else after)
 
     # What any state machine is asked (machines.py)
 
@@ -187,6 +199,33 @@ class Client:
                     request.redirected(hint)
             frame = endpoint.receive()
         return answer
+
+
+class Watch:
+    """See `Client.watch`. after: the index up to which all changes were told."""
+
+    def __init__(self, node, prefix, after):
+        self.after = after
+        self._node = node
+        self._prefix = prefix
+        self._found = []
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        while not self._found:
+            changes = self._node.changes
+            if self.after < changes.floor:
+                self.after = changes.floor
+                raise Gone(changes.floor)
+            self._found = changes.since(self.after, self._prefix)
+            if not self._found:
+                self.after = max(self.after, self._node.applied)
+                await sleep_ms(WATCH_MS)
+        change = self._found.pop(0)
+        self.after = change[0]
+        return change
 
 
 class _Request(Attempts):

@@ -60,12 +60,14 @@ class KeyValue:
     """max_bytes: how much RAM its contents may take, by its own estimate (`used`).
 
     The leader refuses commands that would lead beyond (`room_for`); what is committed is
-    applied on every node, whatever its own limit.
+    applied on every node, whatever its own limit. on_change(key, value): called with what a
+    command changes; value: None if the key was removed.
     """
 
     def __init__(self, max_bytes):
         self.max_bytes = max_bytes
         self.used = 0
+        self.on_change = None
         self._values = {}
 
     def is_valid(self, payload):
@@ -89,17 +91,16 @@ class KeyValue:
         if kind > CAS:
             return self._calculate(kind, key, old, value, now)
         if kind == PUT:
-            self._store(key, old, value)
+            self._change(key, old, value)
             return _NOTHING
         if kind == DELETE:
             if old is None:
                 return _NO
-            del self._values[key]
-            self.used -= KEY_RAM_BYTES + len(key) + len(old)
+            self._change(key, old, None)
             return _YES
         if not _is_expected(expectation, old):
             return _NO
-        self._store(key, old, value)
+        self._change(key, old, value)
         return _YES
 
     def _calculate(self, kind, key, old, operand, now):
@@ -113,8 +114,17 @@ class KeyValue:
         else:
             new, result = unlock(old, operand)
         if new is not None:
-            self._store(key, old, new)
+            self._change(key, old, new)
         return result
+
+    def _change(self, key, old, value):
+        if value is None:
+            del self._values[key]
+            self.used -= KEY_RAM_BYTES + len(key) + len(old)
+        else:
+            self._store(key, old, value)
+        if self.on_change:
+            self.on_change(key, value)
 
     def _store(self, key, old, value):
         self.used += len(value)

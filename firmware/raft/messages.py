@@ -68,6 +68,7 @@ Between clients and nodes (`request` is the client's own number, given back in t
              query (`machines.py`, `kv.py`). The answer to 2 begins with u32: the copy's age in
              ms, 2^30 - 1 if that isn't known
     STATUS   u32 request
+    WATCH    u32 request, question (`watching.py`)
     ADMIN    u32 request, order (`admin.py`)
     MEMBERS  u32 request (the answer: `status.py`)
     REPLY    u32 request, u8 status, u8 leader's id or 0, result
@@ -116,6 +117,7 @@ WRITE = 32
 READ = 33
 STATUS = 34
 REPLY = 35
+WATCH = 36
 ADMIN = 37
 MEMBERS = 38
 HELLO = 39  # discovery.py
@@ -137,6 +139,7 @@ BUSY = 2  # too much waits for commit or for room in the flash; this request had
 STATE_FULL = 3  # the state machine is full; this request had no effect
 LOST = 4  # leadership ended while the command was waiting: ask again, under the same number
 BAD = 5  # malformed; this request had no effect
+GONE = 6  # what was to be told has been forgotten; the result says from where on it is known
 REFUSED = 7  # the result says why (text); this request had no effect
 
 MARK = 0xA1

@@ -3,6 +3,7 @@
 import asyncio
 
 from raft import interpreter, messages, udp
+from raft.changes import Changes
 from raft.compaction import Compaction, sectors_needed
 from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core, Refused
 from raft.events import Events
@@ -18,6 +19,7 @@ from raft.store import Store
 from raft.udp import AUTO, Endpoint, resolve, with_port
 
 STATE_KB = 24  # RAM for the state machine's contents
+WATCH_KB = 4  # RAM for its latest changes
 REPORT_MS = 2000  # between two `stat` events
 DEAD_S = 600  # without a word from a voter: it is taken for dead
 LEAST_VOTERS = 3  # that are left when the dead are removed
@@ -31,7 +33,7 @@ class Node:
 
     config: as `config.json` holds it (firmware/README.md). machine: the state machine; by
     default a key-value store. events: where its event lines go; by default to stdout.
-    has_ticked: set whenever its clock has run (board/watchdog.py). facts: what a `stat` event
+    now: when the clock was last looked at, in ticks. has_ticked: set whenever its clock has run (board/watchdog.py). facts: what a `stat` event
     tells beside the node's own. Raises ConfigError.
     """
 
@@ -44,6 +46,8 @@ class Node:
         self.events = events or Events(self.id)
         kv = machine or KeyValue(config.get("state_kb", STATE_KB) * 1024)
         self.sessions = Sessions(Machines(kv))
+        self.changes = Changes(config.get("watch_kb", WATCH_KB) * 1024)
+        kv.on_change = self.changes.add
         self.applied = 0
         self.dropped = 0  # datagrams that were no messages
         self.appended = 0  # entries made durable since start
@@ -95,7 +99,7 @@ class Node:
         self.compaction = Compaction(self.store, self.core, self.sessions)
         self._faults = 0
         self._doubt = self.core.doubt
-        self._now = self._reported = ticks_ms()
+        self.now = self._reported = ticks_ms()
         self._places = {
             peer: (entry["host"], entry["port"], entry["client_port"])
             for peer, entry in self._peers.items()
@@ -203,10 +207,12 @@ class Node:
             self.core.tick()
             self._drive()
             self.has_ticked = True
+            if self.service.watching:
+                self.service.watching.tick()
             if self.core.due_ms() >= self._heartbeat_ms // 2:
                 self._use_quiet()
-            if ticks_diff(self._now, self._reported) >= self._report_ms:
-                self._reported = self._now
+            if ticks_diff(self.now, self._reported) >= self._report_ms:
+                self._reported = self.now
                 self._report()
 
     def _pause_ms(self):
@@ -230,8 +236,8 @@ class Node:
         Else a node that has stood still in between would believe in a lease that is over.
         """
         now = ticks_ms()
-        self.core.pass_time(ticks_diff(now, self._now))
-        self._now = now
+        self.core.pass_time(ticks_diff(now, self.now))
+        self.now = now
 
     def _hear_peers(self):
         self._take_in()
@@ -303,6 +309,8 @@ class Node:
             self._apply()
         if self.service.reads_wait:
             self.service.answer_reads()
+        if self.service.watching:
+            self.service.watching.look()
         if has_written:
             self.compaction.keep_pace(self.applied)
             if self.store.faults != self._faults or core.doubt != self._doubt:
@@ -329,6 +337,7 @@ class Node:
         while index < last:
             for term, kind, data in core.log.slice(index + 1, APPLY_BURST * 64, 0):
                 index += 1
+                self.changes.index = index
                 result = self.sessions.apply(index, data) if kind == messages.COMMAND else b""
                 self.applied = index
                 self.service.applied(index, term, result)
@@ -339,6 +348,7 @@ class Node:
         index = self.compaction.restore()
         if index is not None:
             self.applied = index
+            self.changes.reset(index)
             self.events("restored", index=index)
 
     def _meet(self):

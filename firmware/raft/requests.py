@@ -51,6 +51,16 @@ class Unknown(ClusterError):
     """It may have had an effect, or may have one yet."""
 
 
+class Gone(ClusterError):
+    """Changes were missed: read the keys anew, and go on behind `index`."""
+
+    def __init__(self, index):
+        super().__init__(
+            "changes up to %d are forgotten: read the keys, and go on from there" % index
+        )
+        self.index = index
+
+
 class Attempts:
     """What may have come of a request.
 
@@ -152,6 +162,28 @@ def age_of(answer):
     """What a node has answered from its own copy -> (its age in ms or None, the answer)."""
     age_ms = struct.unpack_from("<I", answer)[0]
     return (None if age_ms == messages.MAX_NUMBER else age_ms), answer[4:]
+
+
+def watch(after, prefix=b""):
+    """What a WATCH carries (watching.py). after: None: from now on. Raises ValueError."""
+    if len(prefix) > MAX_KEY:
+        raise ValueError("a prefix has at most %d bytes, this one %d" % (MAX_KEY, len(prefix)))
+    after = messages.MAX_NUMBER if after is None else after
+    return struct.pack("<IB", after, len(prefix)) + prefix
+
+
+def watch_answer(answer):
+    """(upto, changes: list of (index, key, value or None))"""
+    changes = []
+    at = 4
+    while at < len(answer):
+        index, kind, key_bytes, value_bytes = struct.unpack_from("<IBBH", answer, at)
+        at += 8
+        end = at + key_bytes
+        value = bytes(answer[end : end + value_bytes]) if kind == 1 else None
+        changes.append((index, bytes(answer[at:end]), value))
+        at = end + value_bytes
+    return struct.unpack_from("<I", answer)[0], changes
 
 
 def get_answer(answer):

@@ -36,6 +36,7 @@ class Service:
         # until it is known who leads next
         self.held = []
         self.dropped = 0
+        self.watching = None  # nobody has asked yet
 
     def receive(self, most):
         """Take in up to `most` waiting requests."""
@@ -59,6 +60,8 @@ class Service:
                 self._write(client, bytes(payload))
             elif kind == messages.READ:
                 self._read(client, bytes(payload))
+            elif kind == messages.WATCH:
+                self._watch(client, bytes(payload))
             elif kind == messages.ADMIN:
                 self._order(client, bytes(payload))
             elif kind == messages.STATUS or kind == messages.MEMBERS:
@@ -212,6 +215,13 @@ class Service:
         except NotLeader:
             return self._reply(client, messages.NOT_LEADER)
         self._reads.append(token)
+
+    def _watch(self, client, question):
+        if self.watching is None:
+            from raft.watching import Watching
+
+            self.watching = Watching(self._node, self._reply)
+        self.watching.ask(client, question)
 
     def _read_here(self, client, query):
         if not self._node.compaction.restored:

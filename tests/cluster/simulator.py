@@ -217,7 +217,7 @@ class SimNode(Node):
         self.store.forgets = world.plan.forgets  # type: ignore[attr-defined]
         self.compaction.eager_at = world.plan.eager_at  # type: ignore[attr-defined]
         self.core.uncommitted_bytes = world.plan.uncommitted_bytes
-        self._now = board.ticks_ms()
+        self.now = board.ticks_ms()
 
     def _event(self, what: str, **facts: object) -> None:
         if what == "alarm":
@@ -227,8 +227,8 @@ class SimNode(Node):
 
     def pass_time(self) -> None:
         now = self.board.ticks_ms()
-        self.core.pass_time(now - self._now)
-        self._now = now
+        self.core.pass_time(now - self.now)
+        self.now = now
 
     def _send(self, letters: list[Message]) -> None:
         for m in letters:
