@@ -27,6 +27,7 @@ SECTIONS = {
         "delete": "values",
         "cas": "values",
         "keys": "values",
+        "watch": "values",
     },
     "Boards": {
         "boards": "boards",

@@ -18,7 +18,8 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from host_tools import cluster as cluster_file
 from host_tools import membership
@@ -26,6 +27,9 @@ from host_tools.cluster import AUTO
 from host_tools.discovery import Finder
 from host_tools.firmware import admin, kv, members, messages, requests, sessions
 from host_tools.membership import Membership
+
+if TYPE_CHECKING:
+    from host_tools.watching import Watch
 
 RESEND_S = 0.02  # to a leader that doesn't answer; twice as long each time ...
 USUAL_WAITS = 3  # ... or this many times as long as its answers usually take, if that is longer
@@ -40,8 +44,18 @@ OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key befo
 OPEN_CHANGE = "it may have taken effect, or may yet: see `raftctl members`, or do it again"
 
 ClusterError = requests.ClusterError
+Gone = requests.Gone
 NotCommitted = requests.NotCommitted
 Unknown = requests.Unknown
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A value as `node` has it. age_s: how old it may be, in s; None: that isn't known."""
+
+    value: bytes | None
+    age_s: float | None
+    node: int
 
 
 class Refused(NotCommitted):
@@ -114,35 +128,35 @@ class Client:
 
     def put(self, key: str | bytes, value: bytes) -> None:
         """Store `value` under `key`."""
-        self._command(requests.put(_bytes(key), _value(value)))
+        self._command(requests.put(as_bytes(key), _value(value)))
 
     def get(self, key: str | bytes, node: int = 0) -> bytes | None:
         """The value of `key`, None if there is none: the latest one, whoever wrote it.
 
         node: who is to answer; by default the leader, whom it costs least.
         """
-        query = requests.get_query(_bytes(key))
+        query = requests.get_query(as_bytes(key))
         answer = self._read_at(node, requests.read(query)) if node else self._read(query)
         value: bytes | None = requests.get_answer(answer)
         return value
 
     def delete(self, key: str | bytes) -> bool:
         """Remove `key`; whether it was there."""
-        return self._command(requests.delete(_bytes(key))) == b"\1"
+        return self._command(requests.delete(as_bytes(key))) == b"\1"
 
     def cas(self, key: str | bytes, expected: bytes | None, new: bytes) -> bool:
         """Store `new` if the value of `key` is `expected` (None: there is no such key).
 
         Whether it was stored.
         """
-        return self._command(requests.cas(_bytes(key), expected, _value(new))) == b"\1"
+        return self._command(requests.cas(as_bytes(key), expected, _value(new))) == b"\1"
 
     def add(self, key: str | bytes, delta: int = 1) -> int:
         """Add `delta` to the number at `key` (decimal text; 0 if there is none); the sum.
 
         Raises ValueError if the value is no number, or the sum is beyond 64 bits.
         """
-        sum_: int = requests.add_result(self._command(requests.add(_bytes(key), delta)))
+        sum_: int = requests.add_result(self._command(requests.add(as_bytes(key), delta)))
         return sum_
 
     def lock(self, key: str | bytes, owner: str | bytes, ttl_s: int) -> tuple[int, int]:
@@ -152,20 +166,20 @@ class Client:
         `owner` (at most 32 bytes) should be no one else's, not even one's own before a restart.
         Raises ValueError if the value at `key` is no lock.
         """
-        result = self._command(requests.lock(_bytes(key), _bytes(owner), ttl_s))
+        result = self._command(requests.lock(as_bytes(key), as_bytes(owner), ttl_s))
         number, seconds = requests.lock_result(result)
         return number, seconds
 
     def unlock(self, key: str | bytes, owner: str | bytes) -> bool:
         """Give the lock `key` back; whether it was the owner's."""
-        return self._command(requests.unlock(_bytes(key), _bytes(owner))) == b"\1"
+        return self._command(requests.unlock(as_bytes(key), as_bytes(owner))) == b"\1"
 
     def keys(self, prefix: str | bytes = "") -> list[Any]:
         """All keys that begin with `prefix`, in order; of the same type as `prefix`.
 
         Each page of some dozen keys is one read: what changes meanwhile may be seen or not.
         """
-        start = _bytes(prefix)
+        start = as_bytes(prefix)
         if len(start) > kv.MAX_KEY:
             raise ValueError(f"a prefix has at most {kv.MAX_KEY} bytes, this one {len(start)}")
         found: list[bytes] = []
@@ -177,6 +191,40 @@ class Client:
         if isinstance(prefix, bytes):
             return found
         return [key.decode("utf-8", "surrogateescape") for key in found]
+
+    def local(self, key: str | bytes, node: int = 0) -> "Copy":
+        """The value of `key` in the node's own copy (0: whichever answers first): maybe an old one.
+
+        From a node that neither leads nor hears a leader, too. Raises ValueError if there is no
+        such node.
+        """
+        if node and node not in self._addresses:
+            raise ValueError(f"there is no node {node}")
+        query = requests.read(requests.get_query(as_bytes(key)), messages.LOCAL)
+        asked = [node] if node else self._addresses
+        for answering, status, _, result in self._ask_each(asked, messages.READ, query):
+            if status == messages.OK:
+                age_ms, answer = requests.age_of(result)
+                age_s = None if age_ms is None else age_ms / 1000
+                return Copy(requests.get_answer(answer), age_s, answering)
+        who = f"node {node}" if node else "no node"
+        raise NotCommitted(f"{who} has its state to tell within {self.timeout:g} s; try again")
+
+    def watch(self, prefix: str | bytes = "", after: int | None = None) -> "Watch":
+        """An iterator of all changes of keys that begin with `prefix`, each once and in order.
+
+            for change in client.watch("lamp"):
+                print(change.index, change.key, change.value)
+
+        after: the index up to which they are known already; None: from now on. It goes on for
+        ever, from one node to another when that is needed. Raises Gone (a ClusterError) when
+        changes were missed because nobody knows them any more: read the keys anew, and go on with
+        the iterator, or with another one after the error's `index`. Close it, or use it in a
+        `with`: it has a socket of its own.
+        """
+        from host_tools.watching import Watch
+
+        return Watch(self.cluster.path, prefix, after, self.timeout)
 
     def statuses(self, nodes: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
         """What each of `nodes` (all of them) says of itself; those that don't answer lack."""
@@ -544,7 +592,7 @@ def _text(result: bytes) -> str:
     return result.decode("utf-8", "replace")
 
 
-def _bytes(key: str | bytes) -> bytes:
+def as_bytes(key: str | bytes) -> bytes:
     return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
 
 

@@ -9,7 +9,17 @@ if not (FIRMWARE / "raft").is_dir():
     raise ImportError(f"{FIRMWARE} is missing: install this package with `pip install -e`")
 sys.path.insert(0, str(FIRMWARE))
 
-from raft import admin, discovery, kv, members, messages, requests, sessions, udp  # noqa: E402
+from raft import (  # noqa: E402
+    admin,
+    discovery,
+    kv,
+    members,
+    messages,
+    requests,
+    sessions,
+    udp,
+    watching,
+)
 from raft.compaction import Compaction, sectors_needed  # noqa: E402
 from raft.core import ROLES  # noqa: E402
 from raft.log import Log  # noqa: E402
@@ -32,4 +42,5 @@ __all__ = [
     "sectors_needed",
     "sessions",
     "udp",
+    "watching",
 ]

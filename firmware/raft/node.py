@@ -33,8 +33,9 @@ class Node:
 
     config: as `config.json` holds it (firmware/README.md). machine: the state machine; by
     default a key-value store. events: where its event lines go; by default to stdout.
-    now: when the clock was last looked at, in ticks. has_ticked: set whenever its clock has run (board/watchdog.py). facts: what a `stat` event
-    tells beside the node's own. Raises ConfigError.
+    now: when the clock was last looked at, in ticks. has_ticked: set whenever it has run
+    (board/watchdog.py). facts: what a `stat` event tells beside the node's own. Raises
+    ConfigError.
     """
 
     VERSION = "0.1.0"

@@ -55,9 +55,7 @@ class Gone(ClusterError):
     """Changes were missed: read the keys anew, and go on behind `index`."""
 
     def __init__(self, index):
-        super().__init__(
-            "changes up to %d are forgotten: read the keys, and go on from there" % index
-        )
+        super().__init__("changes up to %d are forgotten: read the keys anew" % index)
         self.index = index
 
 

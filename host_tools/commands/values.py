@@ -1,17 +1,17 @@
-"""`raftctl put`, `get`, `delete`, `cas` and `keys`: the key-value store."""
+"""`raftctl put`, `get`, `delete`, `cas`, `keys` and `watch`: the key-value store."""
 
 import base64
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from host_tools.client import Client
+from host_tools.client import Client, Gone
 from host_tools.options import (
     NEGATIVE,
     NOT_POSSIBLE,
@@ -20,6 +20,7 @@ from host_tools.options import (
     json_option,
     timeout_option,
 )
+from host_tools.watching import Change
 
 STDIN = "-"
 
@@ -50,19 +51,82 @@ def put(key: str, value: str, cluster_file: Path, timeout: float) -> None:
 @cluster_option
 @timeout_option
 @json_option
-def get(key: str, cluster_file: Path, timeout: float, as_json: bool) -> None:
+@click.option("--stale", is_flag=True, help="Ask one node for its own copy, which may be old.")
+@click.option("--node", type=int, help="Which one.  [default: the first that answers]")
+def get(
+    key: str, cluster_file: Path, timeout: float, as_json: bool, stale: bool, node: int | None
+) -> None:
     """Print the value of KEY, and a newline.
 
-    The exit status is 1 if there is no such key.
+    With --stale, stderr tells how old it may be: no majority is needed for that. The exit status
+    is 1 if there is no such key.
     """
+    if node is not None and not stale:
+        raise click.UsageError("--node is for --stale: every other answer is the latest one")
+    age = {}
     with connected(cluster_file, timeout) as client:
-        value = client.get(key)
+        if stale:
+            copy = client.local(key, node or 0)
+            value = copy.value
+            age = {"node": copy.node, "age_s": copy.age_s}
+            if not as_json:
+                click.echo(f"node {copy.node}'s own copy, {age_as_text(copy.age_s)}", err=True)
+        else:
+            value = client.get(key)
     if as_json:
-        click.echo(json.dumps({"key": key, **value_as_json(value)}))
+        click.echo(json.dumps({"key": key, **value_as_json(value), **age}))
     elif value is not None:
         click.echo(value)
     if value is None:
         answer_no(None if as_json else f"no such key: {key}")
+
+
+def age_as_text(age_s: float | None) -> str:
+    if age_s is None:
+        return "which may be old: it doesn't know how far the others are"
+    return f"at most {age_s:.3f} s old"
+
+
+@click.command()
+@click.argument("prefix", default="")
+@click.option("--after", type=click.IntRange(0), help="Tell also what came behind this index.")
+@cluster_option
+@timeout_option
+@json_option
+def watch(
+    prefix: str, after: int | None, cluster_file: Path, timeout: float, as_json: bool
+) -> None:
+    """Print each change of keys that begin with PREFIX: its index, the key, the value.
+
+    In order, and each once, until Ctrl-C. A removed key has `-` in place of a value.
+    """
+    with (
+        suppress(KeyboardInterrupt),
+        connected(cluster_file, timeout) as client,
+        client.watch(prefix, after) as changes,
+    ):
+        while True:
+            try:
+                tell_change(next(changes), as_json)
+            except Gone as e:
+                tell_gone(e.index, as_json)
+
+
+def tell_change(change: Change, as_json: bool) -> None:
+    if as_json:
+        told = {"index": change.index, "key": change.key, **value_as_json(change.value)}
+        click.echo(json.dumps(told))
+    else:
+        value = b"-" if change.value is None else change.value
+        click.echo(b"%8d %s %s" % (change.index, os.fsencode(change.key), value))
+
+
+def tell_gone(index: int, as_json: bool) -> None:
+    """That changes were missed."""
+    if as_json:
+        click.echo(json.dumps({"gone": index}))
+    else:
+        click.echo(f"changes up to {index} are forgotten: read the keys anew", err=True)
 
 
 @click.command()

@@ -281,9 +281,8 @@ def test_watchers_are_bounded_and_the_one_that_waited_longest_makes_room() -> No
 
     machine.apply(put(b"a"))
 
-    assert [who for who, _, _ in machine.answers()] == [
-        "c%02d" % i for i in range(1, MAX_WATCHERS + 1)
-    ]
+    waited = ["c%02d" % i for i in range(1, MAX_WATCHERS + 1)]
+    assert [who for who, _, _ in machine.answers()] == waited
 
 
 def test_a_senseless_question_is_bad() -> None:
