@@ -19,7 +19,6 @@ from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, Gone, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint
 
-WATCH_MS = 50  # between two looks for changes
 LISTEN_MS = 5  # between two looks for an answer, while one is awaited
 RESEND_MS = 50  # to a leader that doesn't answer; twice as long each time
 MAX_RESEND_MS = 400
@@ -90,6 +89,8 @@ class Client:
         None: from now on. Raises Gone when changes were missed: its `index` is where to go on
         from, once the keys were read anew.
         """
+        from raft.watch import Watch  # here: few programs want it
+
         return Watch(self._node, prefix, self._node.applied if after is None else after)
 
     # What any state machine is asked (machines.py)
@@ -199,33 +200,6 @@ class Client:
                     request.redirected(hint)
             frame = endpoint.receive()
         return answer
-
-
-class Watch:
-    """See `Client.watch`. after: the index up to which all changes were told."""
-
-    def __init__(self, node, prefix, after):
-        self.after = after
-        self._node = node
-        self._prefix = prefix
-        self._found = []
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        while not self._found:
-            changes = self._node.changes
-            if self.after < changes.floor:
-                self.after = changes.floor
-                raise Gone(changes.floor)
-            self._found = changes.since(self.after, self._prefix)
-            if not self._found:
-                self.after = max(self.after, self._node.applied)
-                await sleep_ms(WATCH_MS)
-        change = self._found.pop(0)
-        self.after = change[0]
-        return change
 
 
 class _Request(Attempts):

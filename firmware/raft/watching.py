@@ -20,7 +20,7 @@ import struct
 from raft import messages
 from raft.interpreter import ticks_diff
 
-WATCH_MS = 2000
+WATCH_MS = 1000
 MAX_WATCHERS = 16  # then the one that has waited longest makes room
 DEAF_MS = 2000  # without a word of a leader's: then others know more
 MAX_ANSWER = 1200  # bytes; a change has up to 1,096

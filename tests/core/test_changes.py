@@ -5,11 +5,12 @@ import struct
 
 from raft import messages, requests
 from raft.changes import CHANGE_RAM_BYTES, Changes
-from raft.client import Gone, Watch
 from raft.interpreter import sleep_ms
 from raft.kv import KeyValue
 from raft.machines import Machines
 from raft.messages import BAD, BUSY, GONE, NOT_LEADER, OK
+from raft.requests import Gone
+from raft.watch import Watch
 from raft.watching import DEAF_MS, MAX_ANSWER, MAX_WATCHERS, WATCH_MS, Watching
 from tests.dice import Dice
 
