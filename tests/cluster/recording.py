@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from host_tools.client import Client, NotCommitted, Unknown
-from host_tools.firmware import messages, requests
 from tests.cluster.history import ADD, CAS, DELETE, GET, PUT, Operation, Result, Value
 
 TIMEOUT_S = 1.0  # of a command: after that its outcome is known, or unknown for ever
@@ -38,9 +37,8 @@ def by_any(client: Client, key: str, node: int) -> tuple[bytes | None, float | N
 
 
 def by_own_copy(client: Client, key: str, node: int) -> tuple[bytes | None, float | None]:
-    query = requests.read(requests.get_query(key.encode()), messages.LOCAL)
-    age_ms, answer = requests.age_of(client._read_at(node, query))
-    return requests.get_answer(answer), math.inf if age_ms is None else age_ms / 1000
+    copy = client.local(key, node)
+    return copy.value, math.inf if copy.age_s is None else copy.age_s
 
 
 # Kinds of reads: each gives the value, read at that node where one has a choice, and how old (s)
