@@ -96,9 +96,10 @@ def age_as_text(age_s: float | None) -> str:
 def watch(
     prefix: str, after: int | None, cluster_file: Path, timeout: float, as_json: bool
 ) -> None:
-    """Print each change of keys that begin with PREFIX: its index, the key, the value.
+    """Print each change of keys that begin with PREFIX.
 
-    In order, and each once, until Ctrl-C. A removed key has `-` in place of a value.
+    Its index, the key and the value, in order and each once, until Ctrl-C. A removed key has `-`
+    in place of a value.
     """
     with (
         suppress(KeyboardInterrupt),
