@@ -19,9 +19,57 @@ RETRY_US = (100_000, 400_000)  # until a request is sent again
 PAUSE_US = (0, 60_000)  # between an answer and the next request
 SLEEP_US = (500_000, 4_000_000)  # now and then: sessions may expire
 REFUSED_US = (1000, 30_000)  # between a refusal and the next attempt
+WATCH_US = (20_000, 1_500_000)  # until a question is asked anew, of another node
 KEYS = (b"a", b"b", b"c")
 
 _OPEN, _WRITE, _READ = "open", "write", "read"
+
+
+class Watcher:
+    """Watches keys, asks now this node and now that one, and misses nothing."""
+
+    is_idle = True  # there is no end to it
+    done = 0
+
+    def __init__(self, world, number: int) -> None:  # type: ignore[no-untyped-def]
+        self.world = world
+        self.number = number
+        self.dice = world.dice_of(number)
+        self._codec = Codec(0, world.NAME)
+        self._prefix = self.dice.pick((b"", b"a", b"b"))
+        self._request = 0
+        self._after = 0
+        self._ask(0)
+
+    def _ask(self, request: int) -> None:
+        if request != self._request or self.world.draining:
+            return
+        self._request += 1
+        node = self.dice.pick(self.world.plan.voters)
+        payload = requests.watch(self._after, self._prefix)
+        n = self._codec.request(node, messages.WATCH, self._request, payload)
+        self.world.send((self.number, CLIENT), (node, CLIENTS), bytes(self._codec.frame(n)))
+        patience = self.world.now + self.dice.draw(*WATCH_US)
+        self.world.at(patience, self.number, self._ask, self._request)
+
+    def hear(self, datagram: bytes) -> None:
+        """A datagram has arrived."""
+        reply = self._codec.decode_reply(datagram)
+        if reply is None or reply[1] != self._request:
+            return
+        _, _, status, _, result = reply
+        self._request += 1  # a second copy of it is none
+        watch = self.world.watch
+        if status == messages.OK:
+            upto, changes = requests.watch_answer(result)
+            watch.client_watched(self._prefix, self._after, upto, changes)
+            self._after = upto
+        elif status == messages.GONE:
+            behind = struct.unpack("<I", result)[0]
+            assert self._after < behind <= len(watch.committed)
+            watch.count("gone")
+            self._after = behind
+        self.world.at(self.world.now + self.dice.below(2000), self.number, self._ask, self._request)
 
 
 class Client:

@@ -135,6 +135,8 @@ class Watch:
         self.disks: dict[int, Model] = {}  # of all nodes
         self.machine = WatchedMachine()  # the reference: all that is committed, applied once
         self.sessions = Sessions(Machines(self.machine))
+        self.changes: list[tuple[int, bytes, bytes | None]] = []  # all that there ever were
+        self.machine.on_change = self._changed
         # Per index: the state after it; keys and values, sessions, how many commands
         self.states: list[tuple[dict[bytes, bytes], object, int]] = [
             ({}, known_by(self.sessions), 0)
@@ -188,6 +190,23 @@ class Watch:
             if index <= told:
                 break
         raise Violation("a read of %r gave %r, which is stale or never was" % (key, value))
+
+    def client_watched(
+        self, prefix: bytes, after: int, upto: int, told: list[tuple[int, bytes, "bytes | None"]]
+    ) -> None:
+        """A client was told the changes behind `after` and up to `upto`."""
+        if not after <= upto <= len(self.committed):
+            raise Violation("a watch from %d on goes on from %d" % (after, upto))
+        changes = [c for c in self.changes if after < c[0] <= upto and c[1].startswith(prefix)]
+        if told != changes:
+            raise Violation(
+                "a watch of %r from %d to %d was told %s of %s"
+                % (prefix, after, upto, told, changes)
+            )
+        self.count("watched changes" if told else "quiet watches")
+
+    def _changed(self, key: bytes, value: "bytes | None") -> None:
+        self.changes.append((self.machine.index, key, value))
 
     # What nodes do
 

@@ -18,7 +18,7 @@ from raft.core import LEADER
 from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
 from raft.node import Node
 from raft.store import StoreError
-from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client
+from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client, Watcher
 from tests.cluster.invariants import (
     EagerCompaction,
     Life,
@@ -77,6 +77,7 @@ class Plan:
         self.old_flash = dice.one_in(3)  # the partitions held something else before
         self.slow_flash = pick((1, 16))  # one in so many operations takes longer than typically
         self.session_s = pick((1, 2, 3600))
+        self.watchers = 0
 
 
 class Board:
@@ -245,6 +246,8 @@ class SimNode(Node):
         self._take_in()
         self.core.tick()
         self._drive()
+        if self.service.watching:
+            self.service.watching.tick()
         if self.core.due_ms() >= self._heartbeat_ms // 2:
             self._use_quiet()
 
@@ -285,7 +288,11 @@ class World:
         self.watch = Watch()
         self.boards = [Board(self, number) for number in self.plan.voters]
         first = len(self.boards) + 1
-        self.clients = [Client(self, first + i) for i in range(self.plan.clients)]
+        self.clients: list[Client | Watcher] = [
+            Client(self, first + i) for i in range(self.plan.clients)
+        ]
+        for i in range(self.plan.watchers):
+            self.clients.append(Watcher(self, first + self.plan.clients + i))
         for board in self.boards:
             self._boot(board)
         self._next_fault()

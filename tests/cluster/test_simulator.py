@@ -53,6 +53,25 @@ def test_no_rule_is_broken_and_all_heals_and_what_the_rules_are_for_does_happen(
         assert happened.get(what, 0) > 0, "%s: %s" % (what, happened)
 
 
+def test_whoever_watches_is_told_each_change_once_and_in_order() -> None:
+    happened: dict[str, int] = {}
+    for seed in range(1, 1 + SEEDS):
+        world = World(seed, adapt=watched)
+        while world.steps < STEPS:
+            world.step()
+        world.heal()
+        for what, count in world.watch.happened.items():
+            happened[what] = happened.get(what, 0) + count
+
+    if IS_CPYTHON:  # one seed brings a part of it
+        assert happened["watched changes"] > 20 and happened["quiet watches"] > 20
+        assert happened["gone"] > 0
+
+
+def watched(plan: Plan) -> None:
+    plan.watchers = 3
+
+
 def without_faults(plan: Plan) -> None:
     plan.faults = ["restore"]
     plan.loss = plan.doubled = plan.late = plan.garbled = 0
