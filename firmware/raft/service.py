@@ -159,7 +159,6 @@ class Service:
             return self._reply(client, messages.STATE_FULL)
         if len(self._writes) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
-        self._node.pass_time()  # or else its stamp could be from before a stall
         try:
             stamped = entry(self._core.leading.stamp, data, self._session_s)
             index = self._core.propose(messages.COMMAND, stamped)
