@@ -511,7 +511,7 @@ class Client:
                 return None
             except OSError:
                 continue  # some systems tell here that a node's port is closed
-            found = self._finder.hear(data)
+            found = self._finder.hear(data, time.monotonic())
             if found:
                 self._addresses[found] = sender
                 nodes, kind, number, payload = self._open_question

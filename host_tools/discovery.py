@@ -46,7 +46,7 @@ class Finder:
                 except OSError:
                     continue  # there is no such network now
 
-    def hear(self, data: bytes) -> int:
+    def hear(self, data: bytes, now: float) -> int:
         """The node that answers the latest question with it, 0: none does."""
         hello = discovery.read(self._codec, data)
         if hello is None or hello[2] != self._question or hello[0] not in self._missing:
@@ -54,4 +54,5 @@ class Finder:
         node: int = hello[0]
         self._missing.remove(node)
         self._pause = FIRST_PAUSE_S
+        self._due = min(self._due, now + FIRST_PAUSE_S)
         return node

@@ -53,19 +53,19 @@ def test_each_port_is_asked_once_on_each_network(finder: Finder, wire: Wire) -> 
 
 
 def test_only_the_first_answer_to_the_latest_question_is_one(finder: Finder, wire: Wire) -> None:
-    assert finder.hear(answer(1, 0)) == 0  # to none
+    assert finder.hear(answer(1, 0), 0.0) == 0  # to none
     finder.ask(0.0)
     first = wire.sent[-1][0]
 
-    assert finder.hear(answer(1, first)) == 1
-    assert finder.hear(answer(1, first)) == 0  # sent again, perhaps from elsewhere
-    assert finder.hear(answer(2, first + 1)) == 0
-    assert finder.hear(answer(2, first)[:-1]) == 0
-    assert finder.hear(answer(2, first, "another")) == 0
-    assert finder.hear(answer(9, first)) == 0  # is no node of the file
+    assert finder.hear(answer(1, first), 0.0) == 1
+    assert finder.hear(answer(1, first), 0.0) == 0  # sent again, perhaps from elsewhere
+    assert finder.hear(answer(2, first + 1), 0.0) == 0
+    assert finder.hear(answer(2, first)[:-1], 0.0) == 0
+    assert finder.hear(answer(2, first, "another"), 0.0) == 0
+    assert finder.hear(answer(9, first), 0.0) == 0  # is no node of the file
     finder.ask(LAST_PAUSE_S)
-    assert finder.hear(answer(2, first)) == 0
-    assert finder.hear(answer(2, wire.sent[-1][0])) == 2
+    assert finder.hear(answer(2, first), 0.0) == 0
+    assert finder.hear(answer(2, wire.sent[-1][0]), 0.0) == 2
 
 
 def test_who_asks_again_and_again_is_heeded_ever_more_seldom(finder: Finder, wire: Wire) -> None:
@@ -80,6 +80,11 @@ def test_who_asks_again_and_again_is_heeded_ever_more_seldom(finder: Finder, wir
     assert pauses[0] == pytest.approx(FIRST_PAUSE_S, abs=0.011)
     assert pauses[-1] == pytest.approx(LAST_PAUSE_S, abs=0.011)
     assert pauses == sorted(pauses)
+    # until somebody is there
+    finder.hear(answer(1, wire.sent[-1][0]), asked[-1])
+    wire.sent.clear()
+    finder.ask(asked[-1] + FIRST_PAUSE_S)
+    assert wire.sent
 
 
 def test_where_no_node_is_to_be_found_nothing_is_sent(finder: Finder, wire: Wire) -> None:
