@@ -1,6 +1,5 @@
 """What a node does for clients: their commands, reads and questions after its state."""
 
-import json
 import struct
 
 from raft import messages
@@ -73,7 +72,7 @@ class Service:
         from raft import status
 
         if kind == messages.STATUS:
-            answer = json.dumps(status.status(self._node)).encode()
+            answer = status.packed(status.status(self._node))
         else:
             answer = status.members(self._core)
         self._reply(client, messages.OK, answer)

@@ -1,5 +1,6 @@
 """What a node knows of itself. Loaded when somebody asks: a board may do without it."""
 
+import json
 import struct
 
 from raft import interpreter
@@ -55,6 +56,11 @@ def status(node):
             if peer in core.peers and core.peers[peer].silent >= node.dead_ms
         },
     }
+
+
+def packed(found):
+    """A status as a reply carries it (bytes): the longest there can be fits into a datagram."""
+    return json.dumps(found, separators=(",", ":")).encode()
 
 
 def _roles(core):
