@@ -30,6 +30,7 @@ from tests.clusters import free_cluster
 
 NODES = 5
 CLIENTS = 8
+SESSION_S = 1  # so short that sessions are replaced, and expire, whenever there is no leader
 UP_S = 30.0
 # What a node says of its copy's age leaves out how long its leader's last message took, and lay
 # there while the node, or the leader, stood still
@@ -58,7 +59,9 @@ def record(
     """
     with tempfile.TemporaryDirectory(prefix="raft-history-") as name:
         folder = Path(name)
-        cluster = replace(free_cluster(folder / "cluster.toml", NODES), lease=lease)
+        cluster = replace(
+            free_cluster(folder / "cluster.toml", NODES), lease=lease, session_s=SESSION_S
+        )
         cluster.path.write_text(cluster.to_toml())
         with Network(cluster, seed) as network:
             clients_file = folder / "clients.toml"
