@@ -1,6 +1,6 @@
 """A node as a board would run it: compiled modules, a small heap. Tells how much of it is used.
 
-MICROPYPATH=MODULES:.frozen micropython -X heapsize=96k -m heap_node STATE
+MICROPYPATH=MODULES:.frozen micropython -X heapsize=112k -m heap_node STATE
 """
 
 import asyncio
