@@ -152,6 +152,9 @@ class Core:
         self._doubt_number = draw(1, MAX_NUMBER) if doubt else 0
         if self.commit >= doubt:
             self.doubt = 0
+        # It waits to be counted in, and may have been a member in an earlier life, with another
+        # flash: those who were removed must not find its vote. See `_hears_from_leader`.
+        self._is_new = not (founders.ids or log.last or doubt)
         self._ready = Ready()
         self.early = self._ready.early
         self.after = self._ready.after
@@ -186,7 +189,7 @@ class Core:
         """Its role, as people are told it: one of ROLES, or "learner" without a vote, or "out"."""
         if self.is_out:
             return "out"
-        if self.role == FOLLOWER and not self._is_trusted():
+        if self.role == FOLLOWER and (self.doubt or self.node not in self.members.voters):
             return "learner"
         return ROLES[self.role]
 
@@ -387,6 +390,8 @@ class Core:
         self._saved_term = r.term
         self._saved_vote = r.vote
         self._saved_doubt = r.doubt
+        if r.doubt:
+            self._is_new = False
         for messages in (r.early, r.after):
             for m in messages:
                 m.entries = ()
@@ -398,7 +403,7 @@ class Core:
             r.entries = ()
             self.log.stable(self.commit)
             if r.installed:
-                self._take_members(r.keeps)
+                self._take_members()
             if self.leading:
                 self.leading.advance_commit()
 
@@ -418,15 +423,18 @@ class Core:
             return self.members_index, self.members
         return self._before if self._before[0] <= index else None
 
-    def _take_members(self, keeps):
+    def _take_members(self):
         """The snapshot that has come has a configuration; entries behind it may have a later."""
         index, data = self.log.snapshot_members()
-        if not keeps or index > self.members_index:
+        if index >= self.members_index:
             self.adopt(index, Members(data))
+        elif index > self._before[0]:
+            self._before = (index, Members(data))
 
     def _handle_out(self, m):
-        # A committed configuration that is later than this node's own, and lacks it.
-        if m.index > self.members_index and self.role != LEADER:
+        # A committed configuration that lacks it, and that its own isn't later than.
+        knows = self.members_index - (self.node not in self.members.ids)
+        if m.index > knows and self.role != LEADER:
             self.is_out = True
             self.role = FOLLOWER
             self._lose_leader()
@@ -440,7 +448,7 @@ class Core:
 
     def _patience(self):
         # A leader sends to those without a vote so many times more seldom.
-        return self._timeout if self.node in self.members.voters else self._timeout * OTHERS_BEATS
+        return self._timeout if self._is_voter() else self._timeout * OTHERS_BEATS
 
     def give_way(self):
         """Cease to lead, in the same term."""
@@ -468,9 +476,6 @@ class Core:
             self._waiting = self._asked + self._waiting
             self._asked = []
 
-    def _is_trusted(self):
-        return self.node in self.members.voters and not self.doubt
-
     def _campaign(self):
         # First only ask whether it would be elected (dissertation 9.6): a node that was cut
         # off, and would lose, must not raise everybody's term when it comes back.
@@ -478,8 +483,21 @@ class Core:
         self._lose_leader()
         if self.node not in self.members.ids and 0 < self.members_index <= self.commit:
             self.is_out = True  # it has the very entry, and nobody speaks to it any more
-        if self._is_trusted() and not self.is_out and not self.log.installed:
+        if self._may_stand():
             self._stand(PRE_CANDIDATE)
+        elif self.term and not self.is_out and not self._is_voter():
+            self._answers = {}
+            self._ask()  # whether it is a member still
+
+    def _may_stand(self):
+        return self._is_voter() and not self.doubt and not self.is_out and not self.log.installed
+
+    def _is_voter(self):
+        if self.node in self.members.voters:
+            return True
+        # It may be needed until what takes its vote away is committed (dissertation 4.2.2): those
+        # who don't hold that entry can't be elected by those who do.
+        return self.members_index > self.commit and self.node in self._before[1].voters
 
     def _stand(self, role, is_sent=False):
         self.role = role
@@ -502,9 +520,8 @@ class Core:
                 self._ask_for_vote(peer)
 
     def _ask_for_vote(self, peer):
-        pre = self.role == PRE_CANDIDATE
-        m = self.new(self.after, PRE_VOTE if pre else VOTE, peer)
-        m.term = self.term + 1 if pre else self.term
+        m = self.new(self.after, VOTE if self.role == CANDIDATE else PRE_VOTE, peer)
+        m.term = self.term + (self.role == PRE_CANDIDATE)
         m.index = self.log.last
         m.log_term = self.log.last_term
         m.ctx = int(self._is_sent)
@@ -518,10 +535,13 @@ class Core:
 
     def _handle_transfer(self, m):
         """The leader wants this node to lead: stand, whomever others hear (dissertation 3.10)."""
-        if m.src == self.leader and self._is_trusted():
+        if m.src == self.leader and self._may_stand():
             self._stand(CANDIDATE, True)
             if self.role == CANDIDATE and m.src not in self.members.voters:
                 self._ask_for_vote(m.src)  # so that it knows that it leads no more
+
+    def _has_vote(self):
+        return not self.doubt and not self._is_new
 
     def _up_to_date(self, m):
         """Whether the log described in `m` holds at least what this one holds (5.4.1)."""
@@ -530,11 +550,13 @@ class Core:
         return m.index >= self.log.last
 
     def _handle_pre_vote(self, m):
-        if self._hears_leader(m.src):
-            if m.src not in self.members.ids and 0 < self.members_index <= self.commit:
+        if self.leader != NOBODY and m.src not in self.members.ids:
+            if 0 < self.members_index <= self.commit:
                 self.new(self.after, OUT, m.src).index = self.members_index
+                return
+        if self._hears_leader(m.src):
             return
-        granted = m.term > self.term and self._up_to_date(m) and not self.doubt
+        granted = m.term > self.term and self._up_to_date(m) and self._has_vote()
         reply = self.new(self.after, PRE_VOTE_REPLY, m.src)
         reply.term = m.term if granted else self.term
         reply.index = 1 if granted else 0
@@ -546,8 +568,10 @@ class Core:
             self._draw_timeout()
 
     def _handle_vote(self, m):
-        granted = self.vote in (NOBODY, m.src) and self._up_to_date(m) and not self.doubt
+        granted = self.vote in (NOBODY, m.src) and self._up_to_date(m) and self._has_vote()
         granted = granted and self.leader == NOBODY  # nobody can win a term that has a leader
+        # The term may have come by another way, and the leader before it have a lease.
+        granted = granted and (m.ctx or not self._hears_leader(m.src))
         if granted:
             self.vote = m.src
             self.role = FOLLOWER  # a pre-candidate that went on would unseat whom it votes for
@@ -613,6 +637,12 @@ class Core:
         self._elapsed = self.silence_ms = 0
         self._told_commit = m.commit
         self._told_term = m.term
+        if self._is_new:
+            # This leader's log reaches beyond the entry that counts this node in: until all that
+            # is here, too, it is in doubt. What else the message says comes again.
+            self._doubt_number = self._doubt_number or self._draw(1, MAX_NUMBER)
+            self.doubt = max(1, self.doubt, m.index)
+            return False
         return True
 
     def _handle_append(self, m):
@@ -704,6 +734,8 @@ class Core:
             if not log.add_to_snapshot(m.data):
                 coming = None  # from the beginning once more
             elif log.installed:
+                if not log.keeps:
+                    self.members_index = 0  # what was behind is gone; see `_take_members`
                 self._know_commit(m.index)
                 self._accept(m, m.index)
                 return

@@ -33,6 +33,7 @@ from raft.store import RESERVE, Compacted
 OTHERS_AT_ONCE = 4
 OTHERS_PACE_MS = 10
 OTHERS_BEATS = 8
+SILENT_BEATS = 3  # of those without an answer, and they become more seldom still:
 DEAD_BEATS = 32
 
 STEADY = 10  # checks of the quorum: as long a better leader must have been heard before it leads
@@ -180,9 +181,11 @@ class Leading:
         members = core.members
         for node in members.ids:
             if node != core.node:
+                votes = node in members.voters
                 if node not in peers:
                     peers[node] = Progress(self.log.last + 1)
-                peers[node].votes = node in members.voters
+                    peers[node].heard = votes  # who has none waits until it really is
+                peers[node].votes = votes
         for node in list(peers):
             if node not in members.ids:
                 del peers[node]
@@ -209,11 +212,21 @@ class Leading:
         moved += [node for node in new.voters if node not in before]
         if len(moved) > 1 or not new.voters:
             raise Refused("one voter at a time comes or goes, and the last one stays")
+        if moved and not self._is_heard(new):
+            raise Refused("of the voters that there would be, no majority is heard just now")
         if not self.log.has_room(len(data), RESERVE):
             raise Busy("the flash log is being compacted: try again")
         self._append(CONFIG, data)
         core.adopt(self.log.last, new)
         return self.log.last
+
+    def _is_heard(self, members):
+        """Whether a majority of these voters is there, and what it says counts."""
+        heard = 0
+        for node in members.voters:
+            peer = self.peers.get(node)
+            heard += node == self.core.node or bool(peer and peer.is_fit())
+        return heard >= members.quorum
 
     def _look_after_members(self, settled):
         """Change what has to change by itself: one thing at a time, the most urgent first.
@@ -222,6 +235,8 @@ class Leading:
         """
         core = self.core
         members = core.members
+        if core.node not in members.voters:
+            return self.transfer()
         for node in members.others:
             peer = self.peers.get(node)
             role = members.role(node)
@@ -247,7 +262,7 @@ class Leading:
         best = 0
         for node in self._voters:
             peer = self.peers[node]
-            if peer.silent or peer.doubts or peer.match < settled:
+            if not peer.is_fit() or peer.match < settled:
                 continue
             if not best or self._rank(node) > self._rank(best):
                 best = node
@@ -267,7 +282,7 @@ class Leading:
             raise Refused("no other voter can lead: is a majority heard?" if not node else
                           "node %d is no other voter" % node)  # fmt: skip
         peer = self.peers[node]
-        if peer.doubts or peer.silent:
+        if not peer.is_fit():
             raise Refused("node %d isn't fit to lead: it is not heard, or has no vote yet" % node)
         self.successor = node
         self._handing_since = self.clock
@@ -424,7 +439,8 @@ class Leading:
 
     def _vouch(self, peer, m):
         """A node in doubt holds `m.index`: trust it once all voters have been heard since."""
-        if m.index < peer.doubt_last:
+        # What it has promised may matter in the last configuration, as long as that isn't settled.
+        if m.index < peer.doubt_last or self._changes():
             return
         for voter in self._voters:
             if voter != m.src and self._answered(voter) <= peer.doubt_round:
@@ -554,8 +570,9 @@ class Leading:
                 return
             self._turn = (self._turn + 1) % count
             peer = self.peers[others[self._turn]]
+            is_silent = peer.silent >= beat_ms * SILENT_BEATS
             must = self._since(peer.sent_at) >= (
-                beat_ms if peer.silent == 0 else beat_ms * DEAD_BEATS // OTHERS_BEATS
+                self.core.heartbeat_ms * DEAD_BEATS if is_silent else beat_ms
             )
             news = peer.told < commit and peer.state == REPLICATE
             if not (must or news) and not (peer.next <= commit and peer.may_send()):

@@ -60,6 +60,10 @@ class Progress:
         self.heard = self.answered = False
         return heard
 
+    def is_fit(self):
+        """Whether it was heard before that check, and what it says counts."""
+        return not self.silent and not self.doubts
+
     def may_send(self):
         """Whether another append with entries may leave now."""
         if self.state == PROBE:

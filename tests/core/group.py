@@ -140,16 +140,19 @@ def offsets(sent: list[Message], dst: int = 3) -> list[int]:
 
 
 class Member:
-    """One node of a cluster with the given voters.
+    """One node of a cluster with the given voters; with none it waits to be added.
 
     terms: of the entries that its log holds at the start; term, vote: its hard state then.
+    options: of its core.
     out: datagrams it has sent. applied: entries. reads: (token, index) it may answer.
     """
 
     def __init__(self, node: int, voters: tuple[int, ...], terms: tuple[int, ...] = (),
                  term: int = 0, vote: int = 0, draw: "Callable[[int, int], int]" = highest,
-                 ram_bytes: int = RAM_BYTES, sectors: int = SECTORS) -> None:  # fmt: skip
+                 ram_bytes: int = RAM_BYTES, sectors: int = SECTORS,
+                 **options: "int | bool") -> None:  # fmt: skip
         self.node = node
+        self._options = options
         self.voters = voters
         self.flash = RamFlash(sectors)
         self._draw = draw
@@ -165,7 +168,7 @@ class Member:
         self.log = Log(self.store, self._ram_bytes)
         self.core = Core(
             self.node, founders(self.voters), self.log, self.store.term, self.store.vote,
-            self._draw, doubt=self.store.doubt,
+            self._draw, doubt=self.store.doubt, **self._options,
         )  # fmt: skip
         self.out: list[bytes] = []
         self.applied: list[tuple[int, int, bytes]] = []
@@ -262,10 +265,10 @@ class Member:
         """Let it win an election with the votes it needs; what it sends then."""
         core = self.core
         sent = self.stand()
-        for voter in self.voters:
+        for voter in core.members.voters:
             if core.role == PRE_CANDIDATE and voter != self.node:
                 sent = self.hear(PRE_VOTE_REPLY, voter, core.term + 1, GRANTED)
-        for voter in self.voters:
+        for voter in core.members.voters:
             if core.role == CANDIDATE and voter != self.node:
                 sent = self.hear(VOTE_REPLY, voter, core.term, GRANTED)
         assert core.role == LEADER
@@ -275,7 +278,7 @@ class Member:
         """Let all others acknowledge all that it has as a leader."""
         self.work()
         self.out.clear()
-        for peer in self.voters:
+        for peer in self.core.members.voters:
             if peer != self.node:
                 self.replicate_to(peer)
 
@@ -304,10 +307,11 @@ class Member:
 
 
 def settled_leader(
-    voters: tuple[int, ...] = (1, 2, 3), terms: tuple[int, ...] = (), sectors: int = SECTORS
-) -> Member:
+    voters: tuple[int, ...] = (1, 2, 3), terms: tuple[int, ...] = (), sectors: int = SECTORS,
+    **options: "int | bool",
+) -> Member:  # fmt: skip
     """Node 1, which leads and has committed all that it has; its rounds so far are 1 and 2."""
-    node = Member(1, voters, terms=terms, sectors=sectors)
+    node = Member(1, voters, terms=terms, sectors=sectors, **options)  # type: ignore[arg-type]
     node.lead()
     node.replicate()
     return node
