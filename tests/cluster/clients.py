@@ -45,7 +45,7 @@ class Watcher:
         if request != self._request or self.world.draining:
             return
         self._request += 1
-        node = self.dice.pick(self.world.plan.voters)
+        node = self.dice.pick(self.world.nodes())
         payload = requests.watch(self._after, self._prefix)
         n = self._codec.request(node, messages.WATCH, self._request, payload)
         self.world.send((self.number, CLIENT), (node, CLIENTS), bytes(self._codec.frame(n)))
@@ -119,7 +119,7 @@ class Client:
         self._told = self.world.watch.told
         self._key = dice.pick(KEYS)
         if dice.one_in(4):  # a leader that was deposed must be asked, too
-            self._node = dice.pick(self.world.plan.voters)
+            self._node = dice.pick(self.world.nodes())
         if not self._session:
             self._what = _OPEN
             self._payload = sessions.OPEN
@@ -149,7 +149,7 @@ class Client:
         frame = bytes(self._codec.frame(n))
         self.world.send((self.number, CLIENT), (self._node, CLIENTS), frame)
         if self.dice.one_in(2):  # if it hears nothing, it may ask another one
-            self._node = self.dice.pick(self.world.plan.voters)
+            self._node = self.dice.pick(self.world.nodes())
         self._wait(RETRY_US)
 
     def hear(self, datagram: bytes) -> None:
@@ -167,7 +167,7 @@ class Client:
             self.is_idle = True
             self._wait(SLEEP_US if self.dice.one_in(50) else PAUSE_US)
         elif status == messages.NOT_LEADER:
-            self._node = leader or self.dice.pick(self.world.plan.voters)
+            self._node = leader or self.dice.pick(self.world.nodes())
             self._wait(REFUSED_US)
         else:
             assert status in (messages.BUSY, messages.LOST), "status %d" % status

@@ -10,12 +10,14 @@ from raft.core import LEADER
 from raft.kv import KeyValue
 from raft.log import Log
 from raft.machines import Machines
+from raft.members import DEAD, ROLES, STANDBY, Members
 from raft.messages import (
     APPEND,
     APPEND_REJECT,
     APPEND_REPLY,
     COMMAND,
     COMMIT,
+    CONFIG,
     DOUBT_REJECT,
     DOUBT_REPLY,
     PRE_VOTE,
@@ -30,7 +32,7 @@ from raft.messages import (
     Message,
 )
 from raft.sessions import EXPIRED, HEADER_BYTES, OPEN, STAMP_BYTES, Sessions, has_session
-from raft.store import Store
+from raft.store import Snapshot, Store
 from tests.flash import SECTOR_BYTES
 from tests.store.model import Install, Model, Write, contents
 
@@ -75,9 +77,9 @@ class EagerCompaction(Compaction):
     eager_at = 0
 
     def is_due(self) -> bool:
-        if not self.eager_at:
-            return bool(super().is_due())
-        return self._store.used_sectors() >= self.eager_at and not self._is_moving()
+        if 0 < self.eager_at <= self._store.used_sectors() and not self._is_moving():
+            return True
+        return bool(super().is_due())
 
 
 class WatchedLog(Log):
@@ -92,6 +94,11 @@ class WatchedLog(Log):
     def truncate(self, index: int) -> None:
         self.life.truncates(index)
         super().truncate(index)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        super()._install(snapshot)
+        if not self.keeps:
+            self.life.begins_anew(snapshot.index)
 
 
 class WatchedMachine(KeyValue):
@@ -131,6 +138,7 @@ class Watch:
         self.contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}  # see `Life.appends`
         self.committed: list[tuple[int, int, bytes]] = []
         self.committed_in: list[int] = []  # the term of the leader that committed it
+        self.configurations: list[tuple[int, Members]] = []  # committed: index of the entry
         self.lives: list[Life] = []  # of the nodes that are up
         self.disks: dict[int, Model] = {}  # of all nodes
         self.machine = WatchedMachine()  # the reference: all that is committed, applied once
@@ -221,7 +229,9 @@ class Watch:
             raise Violation("node %d commits %d before any leader has" % (core.node, index))
         voters = core.members.voters
         durable = sum(
-            node in self.rotten or self.disks[node].log[index - 1 : index] == [entry]
+            node in self.rotten
+            or node in self.disks
+            and self.disks[node].log[index - 1 : index] == [entry]
             for node in voters
         )
         if durable * 2 <= len(voters):
@@ -230,11 +240,32 @@ class Watch:
         self.committed_in.append(core.term)
         if entry[1] == COMMAND:
             self._apply(index, entry[0], entry[2])
+        elif entry[1] == CONFIG:
+            self._configures(index, Members(entry[2]))
         machine = self.machine
         self.states.append((dict(machine._values), known_by(self.sessions), len(machine.executed)))
         for other in self.lives:
             if other.core.role == LEADER and other.core.term > core.term:
                 other.holds_committed()
+
+    def _configures(self, index: int, new: Members) -> None:
+        if self.configurations:
+            old = self.configurations[-1][1]
+            moved = set(old.voters) ^ set(new.voters)
+            if len(moved) > 1 or not new.voters:
+                raise Violation("the voters change from %s to %s" % (old.voters, new.voters))
+            for node in sorted(set(old.ids) | set(new.ids)):
+                self._count_change(old.role(node), new.role(node))
+        self.configurations.append((index, new))
+
+    def _count_change(self, before: int, after: int) -> None:
+        if not after and before:
+            self.count("removed")
+        elif not before and after:
+            self.count("added")
+        elif before != after:
+            self.count("dead" if after == DEAD else "back" if before == DEAD else
+                       "promoted" if after == STANDBY else "became %s" % ROLES[after])  # fmt: skip
 
     def _apply(self, index: int, term: int, data: bytes) -> None:
         header = command_of(data)
@@ -308,12 +339,16 @@ class Life:
         self.vote = self.disk.vote
         self.matches: dict[int, int] = {}  # leader: peer -> match index
         self.led = 0  # the term it was last seen to lead
+        # Of its log: index and data of each; first what it was founded with
+        self.configurations = configurations(self.disk.log)
+        self.configurations.insert(0, (0, node._founders.data))
         self.machine = node.sessions.machine.default
         node.store.life = node.core.log.life = self.machine.life = self
         # token -> how many entries were committed when it was asked for, and when that was
         self.reads: dict[object, tuple[int, int]] = {}
         self.asked: dict[tuple[int, int], int] = {}  # (node, question) -> when it was asked
         self._step, self.core.step = self.core.step, self._watched_step
+        self._stand, self.core._stand = self.core._stand, self._watched_stand
         self._read, self.core.read = self.core.read, self._watched_read
         self._confirmed, node.service.confirmed = node.service.confirmed, self._watched_confirmed
         watch.lives.append(self)
@@ -347,6 +382,15 @@ class Life:
         self._step(m)
         self.look()
 
+    def _watched_stand(self, role: int, is_sent: bool = False) -> None:
+        core = self.core
+        voters = core.members.voters
+        if self.configurations[-1][0] > core.commit and len(self.configurations) > 1:
+            voters += Members(self.configurations[-2][1]).voters
+        if core.is_out or core.node not in voters:
+            raise Violation("node %d stands, and is out or has no vote" % core.node)
+        self._stand(role, is_sent)
+
     def _watched_read(self, token: object) -> None:
         self._read(token)
         self.reads[token] = (len(self.watch.committed), self.watch.tick())
@@ -360,6 +404,8 @@ class Life:
                 raise Violation("node %d confirms a read of a past state" % core.node)
             if core.role == LEADER:
                 self._is_supported(begun)
+            else:
+                self.watch.count("reads at followers")
         self._confirmed(reads)
 
     def _is_supported(self, since: int) -> None:
@@ -388,6 +434,9 @@ class Life:
             self._leads()
         if core.commit != self.commit:
             self._commit_moved()
+        if (core.members_index, core.members.data) != self.configurations[-1]:
+            if not core.log.installed:  # else it isn't durable yet
+                raise Violation("node %d has another configuration than its log" % core.node)
 
     def _hard_state_moved(self) -> None:
         core = self.core
@@ -427,10 +476,14 @@ class Life:
         if self.led != core.term:
             self._begins_to_lead()
         bytes = core.leading.uncommitted
+        if core.commit < core.members_index:
+            bytes -= len(core.members.data)
         if bytes > core.uncommitted_bytes and core.log.last > core.commit + 1:
             raise Violation("leader %d: %d bytes are uncommitted" % (core.node, bytes))
         acknowledged = self.watch.acknowledged
         matches = self.matches
+        for peer in [peer for peer in matches if peer not in core.peers]:
+            del matches[peer]
         for peer, progress in core.peers.items():
             match = 0 if progress.doubts else progress.match
             if progress.doubts:
@@ -449,7 +502,9 @@ class Life:
         watch.count("elections")
         if watch.leaders.setdefault(core.term, core.node) != core.node:
             raise Violation("Election Safety: term %d has two leaders" % core.term)
-        votes = 1  # its own
+        if core._is_sent:
+            watch.count("handed over")
+        votes = int(core.node in core.members.voters)  # its own
         for voter in core.members.voters:
             votes += watch.votes.get((voter, core.term)) == core.node and voter != core.node
         if votes * 2 <= len(core.members.voters):
@@ -478,9 +533,17 @@ class Life:
         content = (before, entry[1], entry[2])
         if self.watch.contents.setdefault((index, entry[0]), content) != content:
             raise Violation("Log Matching: two entries %d of term %d" % (index, entry[0]))
+        if entry[1] == CONFIG:
+            self.configurations.append((index, entry[2]))
+
+    def begins_anew(self, index: int) -> None:
+        """Its log begins behind the snapshot that stands for the entries up to `index`."""
+        self.configurations[1:] = configurations(self.watch.committed[:index])
 
     def truncates(self, index: int) -> None:
         core = self.core
+        while self.configurations[-1][0] >= index:
+            self.configurations.pop()
         if core.doubt:
             return  # it has forgotten what it acknowledged
         self.watch.count("conflicts")
@@ -540,7 +603,7 @@ class Life:
         if kind not in (DOUBT_REPLY, DOUBT_REJECT) and m.commit > len(self.watch.committed):
             raise Violation("node %d tells of a commit of %d" % (m.src, m.commit))
         if self.core.doubt and kind not in (PRE_VOTE_REPLY, VOTE_REPLY, RESCUE):
-            if kind in (APPEND_REPLY, APPEND_REJECT, PRE_VOTE, VOTE, APPEND, COMMIT):
+            if kind in (APPEND_REPLY, APPEND_REJECT, VOTE, APPEND, COMMIT):
                 raise Violation("node %d takes part and can't trust its flash" % m.src)
         elif kind in (APPEND_REPLY, APPEND_REJECT):
             self._answers(m)
@@ -594,3 +657,8 @@ class Life:
         mine, all_of_them = self.machine.executed, self.watch.machine.executed
         if len(mine) > len(all_of_them) or mine[-1] != all_of_them[len(mine) - 1]:
             raise Violation("State Machine Safety: node %d applies something else" % self.core.node)
+
+
+def configurations(log: list[tuple[int, int, bytes]]) -> list[tuple[int, bytes]]:
+    """(index, data) of each configuration in a log that begins with entry 1."""
+    return [(i + 1, entry[2]) for i, entry in enumerate(log) if entry[1] == CONFIG]

@@ -2,12 +2,14 @@
 
     python -m tests.cluster.simulator --seed 123 --steps 5000 [--trace]
     python -m tests.cluster.simulator --seeds 1000-2000
+    python -m tests.cluster.simulator --churn --seeds 1-100
 
 What runs is the shipped driver (`raft.node.Node`) with its core, log, store, codec, sessions and
 service; simulated are only time, sockets, flash and clients. In the safety phase datagrams are
 lost, doubled, garbled, delayed and reordered, links and nodes cut off, nodes stalled and robbed
 of their power in the middle of a program, and `invariants.py` looks at every step. Then all
 faults end, and within HEAL_MS the cluster must be whole again, and every request answered.
+With --churn its members change meanwhile: see `churn.py`.
 """
 
 from binascii import crc32
@@ -15,6 +17,7 @@ from heapq import heappop, heappush
 
 import raft.node
 from raft.core import LEADER
+from raft.leading import OTHERS_PACE_MS
 from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
 from raft.node import Node
 from raft.store import StoreError
@@ -52,6 +55,7 @@ class Plan:
     def __init__(self, dice: Dice) -> None:
         pick = dice.pick
         self.voters = list(range(1, pick((1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7)) + 1))
+        self.boards = 0  # at least; one for each voter in any case
         self.clients = pick((1, 2, 3, 8))
         self.reads = pick((2, 3, 8))  # of ten requests
         self.value_bytes = pick((1, 40, 700))
@@ -100,6 +104,8 @@ class Board:
         self.identity = 0  # of its flash, as remembered elsewhere
         self.has_lost = False  # something that its flash held, since it was last up
         self.write: Write | Install | None = None  # or may hold: what the last crash has cut
+        self.is_installed = number in world.plan.voters
+        self.joins = False  # it waits until it is added: no founder
         self.busy_until = 0
         self.sends = -1  # datagrams until the power fails; -1 for ever
         self.inbox: list[bytes] = []
@@ -210,7 +216,7 @@ class SimNode(Node):
         for name in stand_ins:
             setattr(raft.node, name, stand_ins[name])
         try:
-            super().__init__(world.config(board.id), WatchedMachine(), self._event)
+            super().__init__(world.config(board), WatchedMachine(), self._event)
             self.open(board.flash, board if world.plan.remembers else None)
         finally:
             for name in real:
@@ -225,6 +231,9 @@ class SimNode(Node):
             raise Violation("node %d: alarm %s" % (self.id, facts))
         known = " ".join("%s=%s" % fact for fact in sorted(facts.items()))
         self.board.world.note("n%d %s %s", self.id, what, known)
+
+    def _note_address(self, peer: int) -> None:
+        self.addresses[peer] = (peer, PEERS)
 
     def pass_time(self) -> None:
         now = self.board.ticks_ms()
@@ -260,6 +269,9 @@ class World:
     called with. steps: events so far.
     """
 
+    PLAN = Plan
+    CLIENT = Client
+    OPTION = ""  # of the command line
     NAME = "simulated"
     FAULTS = (
         "cut_halves", "cut_off_one", "cut_one_way", "cut_to_ring", "restore",
@@ -274,7 +286,7 @@ class World:
         self.parts = parts or {}
         self.seed = seed
         self.dice = self.dice_of(0)
-        self.plan = Plan(self.dice)
+        self.plan = self.PLAN(self.dice)
         if adapt:
             adapt(self.plan)
         self.now = 0
@@ -286,24 +298,28 @@ class World:
         self._count = 0
         self._links: dict[int, Dice] = {}
         self.watch = Watch()
-        self.boards = [Board(self, number) for number in self.plan.voters]
+        boards = max(self.plan.boards, len(self.plan.voters))
+        self.boards = [Board(self, number) for number in range(1, boards + 1)]
         first = len(self.boards) + 1
         self.clients: list[Client | Watcher] = [
-            Client(self, first + i) for i in range(self.plan.clients)
+            self.CLIENT(self, first + i) for i in range(self.plan.clients)
         ]
         for i in range(self.plan.watchers):
             self.clients.append(Watcher(self, first + self.plan.clients + i))
-        for board in self.boards:
+        for board in self.installed():
             self._boot(board)
         self._next_fault()
 
-    def config(self, number: int) -> dict[str, object]:
+    def config(self, board: Board) -> dict[str, object]:
         nodes = {
-            str(n): {"host": str(n), "port": PEERS, "client_port": CLIENTS}
-            for n in self.plan.voters
-        }
+            str(b.id): {
+                "host": str(b.id), "port": PEERS, "client_port": CLIENTS,
+                "join": board.joins or b.id not in self.plan.voters,
+            }
+            for b in self.boards
+        }  # fmt: skip
         return {
-            "id": number, "cluster": self.NAME, "nodes": nodes,
+            "id": board.id, "cluster": self.NAME, "nodes": nodes,
             "election_ms": self.plan.election_ms, "session_s": self.plan.session_s,
         }  # fmt: skip
 
@@ -332,12 +348,24 @@ class World:
 
     # Nodes
 
+    def installed(self) -> list[Board]:
+        """Those in use, whether they have power or not."""
+        return [board for board in self.boards if board.is_installed]
+
+    def nodes(self) -> list[int]:
+        """The numbers of those in use."""
+        return [board.id for board in self.installed()]
+
+    def members(self) -> list[Board]:
+        """The nodes that have to agree in the end."""
+        return self.boards
+
     def leaders(self) -> list[Board]:
         """The nodes that believe to lead."""
         return [b for b in self.boards if b.node and b.node.core.role == LEADER]
 
     def _boot(self, board: Board) -> None:
-        if board.node:
+        if board.node or not board.is_installed:
             return
         try:
             board.power_on()
@@ -402,6 +430,9 @@ class World:
     def _set_timer(self, board: Board) -> None:
         assert board.node
         due = max(1, min(board.node.core.due_ms(), board.node._heartbeat_ms))
+        leading = board.node.core.leading
+        if leading and leading.others_wait:
+            due = min(due, OTHERS_PACE_MS)
         time = self.now + due * US * 1000 // board.rate + board.dice.below(TICK_US)
         self.at(time, board.id, self._timer, (board, board.lives))
 
@@ -479,26 +510,29 @@ class World:
     def _victim(self) -> Board:
         """Any node; the leader more often than others."""
         leaders = self.leaders()
-        return self.dice.pick(leaders if leaders and self.dice.one_in(2) else self.boards)
+        return self.dice.pick(leaders if leaders and self.dice.one_in(2) else self.installed())
 
     def _cut_halves(self) -> None:
         side = [self.dice.one_in(2) for _ in self.boards]
-        nodes = self.plan.voters
+        nodes = self.nodes()
         self.cut = {(a, b) for a in nodes for b in nodes if side[a - 1] != side[b - 1]}
 
     def _cut_off_one(self) -> None:
         one = self._victim().id
-        self.cut = {(one, b) for b in self.plan.voters} | {(b, one) for b in self.plan.voters}
+        self.cut = {(one, b) for b in self.nodes()} | {(b, one) for b in self.nodes()}
 
     def _cut_one_way(self) -> None:
         one = self._victim().id
-        others = [b for b in self.plan.voters if self.dice.below(4)]
+        others = [b for b in self.nodes() if self.dice.below(4)]
         hears = self.dice.one_in(2)
         self.cut = {(one, b) if hears else (b, one) for b in others}
 
     def _cut_to_ring(self) -> None:
-        nodes, n = self.plan.voters, len(self.plan.voters)
-        self.cut = {(a, b) for a in nodes for b in nodes if (a - b) % n not in (0, 1, n - 1)}
+        nodes = self.nodes()
+        ring = [(a, b) for a, b in zip(nodes, nodes[1:] + nodes[:1])]
+        self.cut = {
+            (a, b) for a in nodes for b in nodes if (a, b) not in ring and (b, a) not in ring
+        }
 
     def _restore(self) -> None:
         self.cut = set()
@@ -543,7 +577,7 @@ class World:
         return board
 
     def _crash_all(self) -> None:
-        for board in self.boards:
+        for board in self.installed():
             self._crash(board)
 
     def _stall(self) -> None:
@@ -568,15 +602,21 @@ class World:
         start = self.now
         while self.what_ails():
             self.healing_ms = (self.now - start) // US
-            if self.healing_ms > HEAL_MS:
-                raise Violation("%d ms after the last fault: %s" % (HEAL_MS, self.what_ails()))
+            if self.healing_ms > self.heal_ms():
+                what = self.what_ails()
+                raise Violation("%d ms after the last fault: %s" % (self.healing_ms, what))
             self.step()
+
+    def heal_ms(self) -> int:
+        """How long it may take."""
+        return HEAL_MS
 
     def what_ails(self) -> str:
         """What is missing for the cluster to be whole; empty if nothing is."""
-        nodes = [board.node for board in self.boards if board.node]
+        boards = self.members()
+        nodes = [board.node for board in boards if board.node]
         leaders = [n for n in nodes if n.core.role == LEADER]
-        if len(nodes) < len(self.boards) or len(leaders) != 1:
+        if len(nodes) < len(boards) or len(leaders) != 1:
             return "%d nodes are up, %d lead" % (len(nodes), len(leaders))
         leader = leaders[0]
         last, executed = leader.core.log.last, len(leader.sessions.machine.default.executed)
@@ -621,27 +661,30 @@ KINDS = (
 )  # fmt: skip
 
 
-def run(seed: int, steps: int, trace=None, parts=None) -> World:  # type: ignore[no-untyped-def]
+def run(  # type: ignore[no-untyped-def]
+    seed: int, steps: int, trace=None, parts=None, kind=World
+) -> World:
     """One cluster's life: so many steps with faults, then the healing. Raises Violation."""
-    world = World(seed, trace, parts)
+    world: World = kind(seed, trace, parts)
     while world.steps < steps:
         world.step()
     world.heal()
     return world
 
 
-def check(seed: int, steps: int) -> World:
+def check(seed: int, steps: int, kind=World) -> World:  # type: ignore[no-untyped-def]
     """As `run`; if it fails, shows the last that happened and how to see it all again."""
     try:
-        return run(seed, steps)
+        return run(seed, steps, kind=kind)
     except Exception:
         lines: list[str] = []
         try:
-            run(seed, steps, lines.append)
+            run(seed, steps, lines.append, kind=kind)
         except Exception:
             print("\n".join(lines[-TRACE_LINES:]))
         print(
-            "replay: python -m tests.cluster.simulator --seed %d --steps %d --trace" % (seed, steps)
+            "replay: python -m tests.cluster.simulator --seed %d --steps %d --trace%s"
+            % (seed, steps, kind.OPTION)
         )
         raise
 
@@ -661,23 +704,34 @@ def main() -> None:
     parser.add_argument("--seeds", help="a range, such as 1000-2000, in place of one seed")
     parser.add_argument("--steps", type=int, default=5000, help="before the healing")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
+    parser.add_argument("--churn", action="store_true", help="members change meanwhile")
     options = parser.parse_args()
     if options.seeds:
         first, last = map(int, options.seeds.split("-"))
     else:
         first = last = options.seed
+    kind: type[World] = World
+    if options.churn:
+        from tests.cluster.churn import ChurnWorld as kind
+    happened: dict[str, int] = {}
+    steps = 0
     for seed in range(first, last + 1):
         if options.trace:
-            world = run(seed, options.steps, print)
+            world = run(seed, options.steps, print, kind=kind)
         else:
-            world = check(seed, options.steps)
+            world = check(seed, options.steps, kind)
         watch = world.watch
         print(
-            f"seed {seed}: {len(world.boards)} nodes, {world.steps} steps in {world.now // US} ms, "
+            f"seed {seed}: {len(world.members())} nodes, "
+            f"{world.steps} steps in {world.now // US} ms, "
             f"{len(watch.leaders)} terms, {len(watch.committed)} committed, "
             f"{sum(client.done for client in world.clients)} answers, "
             f"healed in {world.healing_ms} ms"
         )
+        steps += world.steps
+        for what, count in watch.happened.items():
+            happened[what] = happened.get(what, 0) + count
+    print(f"{steps} steps:", ", ".join(f"{happened[what]} {what}" for what in sorted(happened)))
 
 
 if __name__ == "__main__":
