@@ -256,10 +256,12 @@ class Client:
     def add_member(self, member: cluster_file.Member) -> None:
         """Make it a member: a learner, which becomes a voter by itself unless it is to be none.
 
-        Of one that is a member already, address and priority are changed.
+        Of one that is a member already, address and priority are changed. Nodes are told its
+        address, not its name: raises OSError if there is no such name.
         """
         role = members.STANDBY if member.voter else members.LEARNER
-        place = member.host, member.port, member.client_port
+        host = AUTO if member.host == AUTO else _address(member)[0]
+        place = host, member.port, member.client_port
         record = members.record(member.id, role, member.priority, *place)
         self._change(bytes((admin.ADD,)) + record)
 
@@ -576,16 +578,22 @@ def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
         if member.host == AUTO:
             continue
         try:
-            found = socket.getaddrinfo(
-                member.host, member.client_port, socket.AF_INET, socket.SOCK_DGRAM
-            )
-        except socket.gaierror as e:
+            addresses[member.id] = _address(member)
+        except OSError as e:
             problem = e
-        else:
-            addresses[member.id] = (str(found[0][4][0]), member.client_port)
     if problem and not addresses:
-        raise OSError(f"{cluster.path}: no host of any node can be found: {problem.strerror}")
+        raise OSError(f"{cluster.path}: no host of any node can be found: {problem}")
     return addresses
+
+
+def _address(member: cluster_file.Member) -> tuple[str, int]:
+    """Where it listens to clients. Raises OSError if its host's name isn't known."""
+    kind = socket.AF_INET, socket.SOCK_DGRAM
+    try:
+        found = socket.getaddrinfo(member.host, member.client_port, *kind)
+    except (socket.gaierror, UnicodeError) as e:  # the latter: it can't be a name
+        raise OSError(f"node {member.id}'s host {member.host!r} can't be found ({e})") from e
+    return str(found[0][4][0]), member.client_port
 
 
 def _text(result: bytes) -> str:

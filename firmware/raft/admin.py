@@ -12,6 +12,7 @@ An order, behind the header of a client's ADMIN frame:
 
 from raft.core import NotLeader, Refused
 from raft.members import DEAD, LEARNER, RECORD_BYTES, STANDBY, VOTER, Members, is_valid
+from raft.udp import AUTO
 
 ADD = 1
 REMOVE = 2
@@ -65,10 +66,20 @@ def _add(core, record):
         record = record[:1] + bytes((role,)) + record[2:]
     elif record[1] not in (STANDBY, LEARNER):
         raise Senseless
+    if not _is_host(record[RECORD_BYTES:]):
+        raise Refused("its host is no IP address and not %s" % AUTO)
     data = members.with_member(record)
     if not is_valid(data):
         raise Refused("the configuration is full: remove a member, or give shorter hosts")
     return _change(core, data)
+
+
+def _is_host(host):
+    """Whether every node can send there at once: to look up a name may take seconds, and fail."""
+    if not host or host == AUTO.encode():
+        return True  # known otherwise, or to be found
+    parts = host.split(b".")
+    return len(parts) == 4 and all([p.isdigit() and len(p) < 4 and int(p) < 256 for p in parts])
 
 
 def _recover(core, survivors):

@@ -361,7 +361,11 @@ class Node:
             place = members.place(peer)
             if peer != self.id and place[0] and self._places.get(peer) != place:
                 self._places[peer] = place
-                self._note_address(peer)  # at once, of an IP address
+                try:
+                    self._note_address(peer)  # at once, of an IP address
+                except OSError:  # a name out of some config.json, which isn't known now
+                    self._places[peer] = (AUTO,) + place[1:]
+                    self._note_address(peer)
                 is_new = True
         for peer in self.others():
             if members.ids and peer not in members.ids:

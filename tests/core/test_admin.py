@@ -89,6 +89,21 @@ def test_a_configuration_has_so_many_members_at_most() -> None:
     assert "full" in str(error)
 
 
+def test_a_host_is_an_address_or_to_be_found() -> None:
+    node = settled_leader()
+    before = node.log.last
+
+    for host in ("board", "board.local", "1.2.3", "1.2.3.256", "1.2.3.-4", "1..2.3", "1.2.3.0004"):
+        order = bytes((ADD,)) + record(9, STANDBY, 0, host, 7009, 7109)
+        assert "no IP address" in str(raises(Refused, execute, node.core, order))
+    unreadable = bytes((ADD,)) + record(9, STANDBY)[:-1] + b"\x01\xff"
+    raises(Refused, execute, node.core, unreadable)
+
+    assert node.log.last == before
+    execute(node.core, bytes((ADD,)) + record(9, STANDBY, 0, "auto", 7009, 7109))
+    assert node.core.members.place(9) == ("auto", 7009, 7109)
+
+
 def test_only_a_leader_takes_orders() -> None:
     node = Member(1, (1, 2, 3), terms=(1,))
 

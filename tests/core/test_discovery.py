@@ -370,5 +370,24 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
     node._clients.close()
 
 
+def test_a_member_whose_name_nobody_knows_is_looked_for() -> None:
+    place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
+    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    node = Node(config, events=lambda what, **facts: None)
+    node.open(RamFlash(32))
+    node._start = lambda name, task: None  # type: ignore[method-assign]
+    node.core.tick(1000)
+    node._drive()
+
+    named = record(2, LEARNER, 0, "no such name", PORT, CLIENT_PORT)
+    node.core.change(node.core.members.with_member(named))
+    node._drive()
+
+    assert node.core.role == LEADER
+    assert node.addresses == {2: None} and list(discovery_of(node).asked) == [2]
+    node.endpoint.close()
+    node._clients.close()
+
+
 def discovery_of(node):  # type: ignore[no-untyped-def]
     return node.discovery
