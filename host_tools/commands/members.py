@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from host_tools import attached, cluster, cluster_edits, completion, kinds, ports, view
 from host_tools.attached import Asked
-from host_tools.client import Client
+from host_tools.client import Client, NotCommitted
 from host_tools.cluster import AUTO, CLIENT_PORT, LOOPBACK, MAX_NODE, PORT, Cluster, Member
 from host_tools.commands.values import connected
 from host_tools.membership import Known, Membership
@@ -106,11 +107,11 @@ def add(node: int, cluster_file: Path, wait: bool, timeout: float, **facts: Any)
     it stays one. A node that cluster.toml doesn't know is written into it. Of one that is a
     member already, address and priority become those of cluster.toml.
     """
-    member = _described(cluster_file, node, facts)
-    with connected(cluster_file, timeout) as client:
+    with _written(cluster_file, node, facts) as member, connected(cluster_file, timeout) as client:
         was_in = node in client.members().nodes
         client.add_member(member)
-        if wait:
+    if wait:
+        with connected(cluster_file, timeout) as client:
             _wait_until_in(client, member)
     if was_in and not wait:
         click.echo(f"Node {node} was a member, and is where cluster.toml says, with its priority.")
@@ -161,6 +162,8 @@ def replace(old: int, new: int, cluster_file: Path, timeout: float, **facts: Any
     NEW is added, and OLD removed once NEW has caught up: start it meanwhile. It has a vote, and
     the priority, if OLD had.
     """
+    if old == new:
+        raise Failure(f"node {old} can't take its own place: give NEW another id", NOT_POSSIBLE)
     described = cluster.load(cluster_file)
     leaving = described.nodes.get(old)
     if leaving and new not in described.nodes:
@@ -171,9 +174,9 @@ def replace(old: int, new: int, cluster_file: Path, timeout: float, **facts: Any
     if old not in told.nodes:
         known = ", ".join(map(str, told.nodes))
         raise Failure(f"node {old} is no member: the members are {known}", NOT_POSSIBLE)
-    member = _described(cluster_file, new, facts)
-    with connected(cluster_file, timeout) as client:
+    with _written(cluster_file, new, facts) as member, connected(cluster_file, timeout) as client:
         client.add_member(member)
+    with connected(cluster_file, timeout) as client:
         click.echo(f"Node {new} is a member. Waiting until it has caught up; if it doesn't run:")
         click.echo(f"  {_start(member)}")
         _wait_until_in(client, member)
@@ -196,13 +199,31 @@ def promote(node: int, cluster_file: Path, timeout: float) -> None:
     It does so by itself once it has caught up.
     """
     with connected(cluster_file, timeout) as client:
+        was_voter = node in client.members().voters
         client.promote(node)
     if node in client.cluster.nodes:
         cluster_edits.make_voter(cluster_file, node)
-    click.echo(f"Node {node} becomes a voter once it has caught up.")
+    is_voter = "is a voter already" if was_voter else "becomes a voter once it has caught up"
+    click.echo(f"Node {node} {is_voter}.")
 
 
 # What cluster.toml says of a node
+
+
+@contextmanager
+def _written(cluster_file: Path, node: int, facts: dict[str, Any]) -> Iterator[Member]:
+    """The node as cluster.toml describes it, to be added.
+
+    It is written there if it is new, and taken out again if it certainly was not added.
+    """
+    is_new = node not in cluster.load(cluster_file).nodes
+    member = _described(cluster_file, node, facts)
+    try:
+        yield member
+    except (NotCommitted, Failure):
+        if is_new:
+            cluster_edits.remove_node(cluster_file, node)
+        raise
 
 
 def _described(cluster_file: Path, node: int, facts: dict[str, Any]) -> Member:

@@ -62,13 +62,16 @@ def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> No
             for sentence in sentences(statuses):
                 click.echo(sentence)
     if not statuses:
-        raise Failure(f"none of the {len(cluster.nodes)} nodes answers", NOT_COMMITTED)
+        raise Failure(
+            f"none of the {len(cluster.nodes)} nodes answers: do they run?", NOT_COMMITTED
+        )
     voters = view.members_of(statuses)["voters"]
     answering = [node for node in voters if node in statuses and not statuses[node]["doubt"]]
     needed = len(voters) // 2 + 1
     if len(answering) < needed:
         raise Failure(
-            f"{len(answering)} of {len(voters)} voters answer and can vote, {needed} are needed",
+            f"{len(answering)} of {len(voters)} voters answer and can vote, {needed} are needed: "
+            "start the others, or if they are gone for good, `raftctl recover`",
             NOT_COMMITTED,
         )
     if not leader:

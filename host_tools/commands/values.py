@@ -52,7 +52,7 @@ def put(key: str, value: str, cluster_file: Path, timeout: float) -> None:
 @timeout_option
 @json_option
 @click.option("--stale", is_flag=True, help="Ask one node for its own copy, which may be old.")
-@click.option("--node", type=int, help="Which one.  [default: the first that answers]")
+@click.option("--node", type=int, metavar="N", help="Which one.  [default: the first that answers]")
 def get(
     key: str, cluster_file: Path, timeout: float, as_json: bool, stale: bool, node: int | None
 ) -> None:
@@ -89,7 +89,9 @@ def age_as_text(age_s: float | None) -> str:
 
 @click.command()
 @click.argument("prefix", default="")
-@click.option("--after", type=click.IntRange(0), help="Tell also what came behind this index.")
+@click.option(
+    "--after", type=click.IntRange(0), metavar="INDEX", help="Tell also what came behind that."
+)
 @cluster_option
 @timeout_option
 @json_option

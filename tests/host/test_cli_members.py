@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from host_tools import attached, ports
 from host_tools.attached import Asked
 from host_tools.cli import main
-from host_tools.cluster import LOOPBACK, Cluster, Member, load
+from host_tools.cluster import LOOPBACK, Member, load
 from host_tools.commands import members as members_command
 from host_tools.commands import recover as recover_command
 from host_tools.firmware import admin, messages
@@ -189,16 +189,49 @@ def test_the_one_new_board_that_is_plugged_in_is_meant(
     ]
     monkeypatch.setattr(ports, "candidates", lambda: [b.port for b in found])
     monkeypatch.setattr(attached, "ask_all", lambda names: found)
-    known = [Member(1, "auto", 1, 2, found[0].mac, "esp32_generic")]
-    file.write_text(Cluster(file, "home", {m.id: m for m in known}).to_toml())
+    with fake_cluster(file, Leader("voter")):
+        cluster = load(file)
+        board = replace(cluster.nodes[1], mac=found[0].mac, board="esp32_generic")
+        file.write_text(replace(cluster, nodes={1: board}).to_toml())
 
-    many = run(file, "add", "2", *SHORT)
-    del found[2]
-    one = run(file, "add", "2", *SHORT)
+        many = run(file, "add", "2", *LONG)
+        del found[2]
+        one = run(file, "add", "2", *LONG)
 
     assert "say --mac, of 24:0a:c4:00:00:02, 24:0a:c4:00:00:03" in many.stderr
-    assert one.exit_code == NOT_COMMITTED  # and nobody answers
+    assert one.exit_code == OK, one.stderr
     assert load(file).nodes[2].mac == found[1].mac
+
+
+@pytest.mark.parametrize("host", ["no such host!", "x" * 70])
+def test_a_node_whose_host_nobody_knows_is_not_added(file: Path, host: str) -> None:
+    leader = Leader("voter", "voter", "voter")
+    with three(file, leader):
+        nodes = load(file).nodes
+
+        result = run(file, "add", "4", "--host", host, *LONG)
+
+        assert result.exit_code == NOT_POSSIBLE
+        assert f"node 4's host '{host}' can't be found" in result.stderr
+        assert (load(file).nodes, leader.changes) == (nodes, [])
+
+
+def test_a_node_is_told_by_its_address_and_not_by_its_name(file: Path) -> None:
+    leader = Leader("voter", "voter", "voter")
+    with three(file, leader):
+        assert run(file, "add", "4", "--host", "localhost", *LONG).exit_code == OK
+
+    assert load(file).nodes[4].host == "localhost"
+    assert leader.members[4].host == LOOPBACK
+
+
+def test_a_node_that_was_not_added_is_not_in_the_file(file: Path) -> None:
+    leader = Leader("voter", "voter", "voter")
+    leader.refusal = "another change is under way"
+    with three(file, leader):
+        for arguments in (("add", "4"), ("replace", "3", "4")):
+            assert run(file, *arguments, *LONG).exit_code == NOT_POSSIBLE
+            assert list(load(file).nodes) == [1, 2, 3]
 
 
 def test_what_the_cluster_refuses_can_not_be_done(file: Path) -> None:
@@ -259,6 +292,15 @@ def test_a_node_takes_the_place_of_another_once_it_has_caught_up(file: Path) -> 
     assert again.exit_code == NOT_POSSIBLE and "node 3 is no member" in again.stderr
 
 
+def test_a_node_does_not_take_its_own_place(file: Path) -> None:
+    leader = Leader("voter", "voter", "voter")
+    with three(file, leader):
+        result = run(file, "replace", "3", "3", *LONG)
+
+    assert (result.exit_code, leader.changes) == (NOT_POSSIBLE, [])
+    assert "another id" in result.stderr
+
+
 def test_one_that_does_not_catch_up_does_not_take_a_place(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,9 +328,13 @@ def test_a_learner_for_good_is_promoted_in_the_file_too(file: Path) -> None:
         file.write_text(file.read_text() + "voter = false\n")
         assert not load(file).nodes[3].voter
 
-        assert run(file, "promote", "3", *LONG).exit_code == OK
+        result = run(file, "promote", "3", *LONG)
+        again = run(file, "promote", "3", *LONG)
 
-    assert leader.changes == [(admin.PROMOTE, 3)]
+    assert result.stdout == "Node 3 becomes a voter once it has caught up.\n"
+    assert again.stdout == "Node 3 is a voter already.\n"
+
+    assert leader.changes == [(admin.PROMOTE, 3)] * 2
     assert load(file).nodes[3].voter
 
 
