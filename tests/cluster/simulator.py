@@ -662,10 +662,10 @@ KINDS = (
 
 
 def run(  # type: ignore[no-untyped-def]
-    seed: int, steps: int, trace=None, parts=None, kind=World
+    seed: int, steps: int, trace=None, parts=None, kind=World, adapt=None
 ) -> World:
     """One cluster's life: so many steps with faults, then the healing. Raises Violation."""
-    world: World = kind(seed, trace, parts)
+    world: World = kind(seed, trace, parts, adapt)
     while world.steps < steps:
         world.step()
     world.heal()
