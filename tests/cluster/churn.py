@@ -149,7 +149,7 @@ class ChurnWorld(World):
 
     def _record(self, board: Board, role: int) -> bytes:
         priority = self._administrator.pick(self.plan.priorities)
-        return record(board.id, role, priority, str(board.id), PEERS, CLIENTS)
+        return record(board.id, role, priority, "10.0.0.%d" % board.id, PEERS, CLIENTS)
 
     def _is_ready(self, board: Board) -> bool:
         erased = self._erased.get(board.id)
