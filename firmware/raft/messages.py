@@ -146,6 +146,7 @@ MARK = 0xA1
 _PEER = "<BBBBHHIIIII"
 _CLIENT = "<BBBBHHI"
 _REPLY_BYTES = 14
+MAX_REPLY = MAX_DATAGRAM - _REPLY_BYTES - seal.SEAL_BYTES  # bytes of the result in a REPLY
 
 
 class Message:

@@ -7,6 +7,7 @@ from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
 from raft.sessions import SESSION_S, entry
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
+MAX_WAITING_BYTES = 8192  # of such commands and queries
 MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
 
 _STATUS = {
@@ -100,6 +101,8 @@ class Service:
 
     def answer_reads(self):
         """Answer the confirmed reads whose index is applied."""
+        if not self._node.compaction.restored:
+            return  # a snapshot is being read back: the machine's state is none that ever was
         applied = self._node.applied
         while self.reads_wait and self.reads_wait[0][0] <= applied:
             _, client, query = self.reads_wait.pop(0)
@@ -116,7 +119,7 @@ class Service:
         self._clients.clear()
 
     def _hold(self, client, command):
-        if len(self.held) < MAX_WAITING:
+        if not _is_full([held for _, held in self.held], command):
             self.held.append((client, command))
         else:
             self._reply(client, messages.LOST if command is None else messages.BUSY)
@@ -207,7 +210,8 @@ class Service:
         token = (client, query)
         if token in self._reads:
             return  # a copy of one that waits
-        if len(self._reads) + len(self.reads_wait) >= MAX_WAITING:
+        waiting = [read[1] for read in self._reads] + [read[2] for read in self.reads_wait]
+        if _is_full(waiting, query):
             return self._reply(client, messages.BUSY)
         try:
             self._core.read(token)
@@ -230,7 +234,7 @@ class Service:
 
     def _answer(self, client, query, before=b""):
         answer = self._machine.machine.query(query)
-        if answer is None:
+        if answer is None or len(before) + len(answer) > messages.MAX_REPLY:
             self._reply(client, messages.BAD)
         else:
             self._reply(client, messages.OK, before + answer)
@@ -240,3 +244,9 @@ class Service:
         leader = self._core.leader or self._core.successor
         n = self._codec.reply(number, status, leader, result)
         self.endpoint.send(self._codec.frame(n), sender)
+
+
+def _is_full(waiting, new):
+    """Whether one more is too much to wait. Of each its bytes, or what has none."""
+    total = sum([len(data) for data in waiting + [new] if data])
+    return len(waiting) >= MAX_WAITING or total > MAX_WAITING_BYTES

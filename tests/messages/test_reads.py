@@ -14,12 +14,15 @@ from raft.messages import (
     BUSY,
     LOCAL,
     MAX_NUMBER,
+    MAX_REPLY,
     NOT_LEADER,
     OK,
     READ,
+    READ_REPLY,
     Codec,
 )
 from raft.messages import LEADER as LEADER_ONLY
+from raft.service import MAX_WAITING_BYTES
 from tests.core.group import letter, message
 from tests.messages.test_hostile import CLUSTER, TERM, Target
 
@@ -121,3 +124,48 @@ def test_a_follower_asks_its_leader_for_what_any_node_may_answer() -> None:
     assert [message(data).dst for data in target.peers.sent] == [2]
     target.hear(letter(APPEND, 2, 1, TERM, 6, TERM, commit=6))
     assert not target.clients.sent
+
+
+def test_what_is_confirmed_waits_while_a_snapshot_is_read_back() -> None:
+    target = Target(FOLLOWER)
+    store(target)
+    assert ask(target, requests.read(QUERY, ANY)) is None
+    question = message(target.peers.sent[-1]).ctx
+
+    # a late answer, of an index that was applied before the snapshot came
+    target.node.compaction.restored = False
+    target.node.sessions.machine.reset()
+    target.hear(letter(READ_REPLY, 2, 1, TERM, index=target.node.applied, ctx=question))
+    assert not target.clients.sent
+
+    store(target)
+    target.node.compaction.restored = True
+    target.hear(letter(APPEND, 2, 1, TERM, index=6, log_term=TERM, commit=3))
+    (data,) = target.clients.sent
+    reply = Codec(0, CLUSTER).decode_reply(data)
+    assert reply and requests.get_answer(reply[4]) == b"value"
+
+
+def test_queries_that_wait_take_no_more_than_so_many_bytes() -> None:
+    target = Target(FOLLOWER)
+    codec = Codec(0, CLUSTER)
+
+    statuses = []
+    for number in range(20):
+        query = requests.read(bytes(1100), ANY)
+        request = bytes(codec.frame(codec.request(1, READ, number, query)))
+        target.take([request], target.clients, target.node._hear_clients)
+        statuses += [codec.decode_reply(data)[2] for data in target.clients.sent]
+        target.clients.sent.clear()
+
+    assert statuses == [BUSY] * (20 - MAX_WAITING_BYTES // 1100)
+
+
+def test_an_answer_that_no_datagram_can_carry_is_none() -> None:
+    target = Target(LEADER)
+    for size, status in ((MAX_REPLY - 4, OK), (MAX_REPLY - 3, BAD)):
+        target.node.sessions.machine.default.query = lambda payload, size=size: bytes(size)
+
+        answer = ask(target, requests.read(QUERY, LOCAL))
+
+        assert answer and answer[0] == status
