@@ -84,6 +84,8 @@ def _is_host(host):
 
 def _recover(core, survivors):
     members = core.members
+    if core.node not in survivors:
+        raise Refused("node %d would not be one of these itself: ask a survivor" % core.node)
     for node in members.ids:
         if node not in survivors:
             members = Members(members.without(node))

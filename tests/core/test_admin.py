@@ -170,6 +170,7 @@ def test_two_survivors_of_five_go_on() -> None:
     group.run(3 * HIGH_MS)
     assert group.leader() is None
     assert "not all" in str(raises(Refused, execute, survivor.core, bytes((RECOVER, 2, 9))))
+    assert "ask a survivor" in str(raises(Refused, execute, survivor.core, bytes((RECOVER, 3, 4))))
     execute(survivor.core, order)
     group.work(2)
     group.deliver_all()

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from raft import interpreter, sessions
 from raft import requests as encode
-from raft.core import CANDIDATE, FOLLOWER, LEADER
+from raft.core import CANDIDATE, FOLLOWER, HEARTBEAT_MS, LEADER
 from raft.events import Events
 from raft.messages import (
+    ADMIN,
     APPEND,
     APPEND_REPLY,
     COMMAND,
@@ -27,6 +28,7 @@ from raft.messages import (
     MAX_DATAGRAM,
     MAX_NUMBER,
     MAX_PIECE,
+    MEMBERS,
     PEER_BYTES,
     PIECE_HEADER_BYTES,
     PRE_VOTE,
@@ -37,6 +39,7 @@ from raft.messages import (
     SNAPSHOT,
     STATUS,
     VOTE_REPLY,
+    WATCH,
     WRITE,
     Codec,
 )
@@ -382,6 +385,31 @@ def test_a_sound_request_with_a_senseless_payload_is_answered_and_changes_nothin
         target.peers.sent.clear()
         assert target.state()["core"] == before["core"]
         assert target.state()["log"] == before["log"]
+
+    ask()
+
+
+@pytest.mark.parametrize("role", [FOLLOWER, LEADER], ids=["follower", "leader"])
+def test_no_payload_of_a_question_or_an_order_stops_a_node(role: int) -> None:
+    target = Target(role)
+    codec = Codec(0, CLUSTER)
+    orders = st.tuples(st.integers(0, 6), st.binary(max_size=40)).map(lambda o: bytes(o[:1]) + o[1])
+
+    @DETERMINISTIC
+    @given(
+        kind=st.sampled_from([WATCH, ADMIN, MEMBERS, STATUS]),
+        payload=st.one_of(orders, st.binary(max_size=MAX_DATAGRAM - 16)),
+    )
+    def ask(kind: int, payload: bytes) -> None:
+        request = bytes(codec.frame(codec.request(1, kind, 7, payload)))
+
+        target.take([request], target.clients, target.node._hear_clients)
+        target.node.core.tick(HEARTBEAT_MS)
+        target.node._drive()
+
+        assert len(target.clients.sent) <= 1
+        target.clients.sent.clear()
+        target.peers.sent.clear()
 
     ask()
 
