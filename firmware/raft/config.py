@@ -7,6 +7,7 @@ from raft.members import LEARNER, MAX_MEMBERS, VOTER, Members, record
 from raft.sessions import SESSION_S
 
 FILE = "config.json"
+MAX_DEAD_S = 1000000  # a leader counts in ms, up to 2^30
 
 
 class ConfigError(Exception):
@@ -46,8 +47,10 @@ def checked(config):
     if founders and not any(entry.get("voter", True) for entry in founders):
         raise ConfigError("config.json: nodes: all founders have voter = false: nobody could lead")
     dead = config.get("dead", {})
-    if dead.get("after_s", 1) < 1 or dead.get("least", 1) < 1:
-        raise ConfigError("config.json: dead: after_s and least must be 1 or more")
+    if not 1 <= dead.get("after_s", 1) <= MAX_DEAD_S or dead.get("least", 1) < 1:
+        raise ConfigError(
+            "config.json: dead: after_s must be 1 to %d, and least 1 or more" % MAX_DEAD_S
+        )
     low, high = config.get("election_ms", ELECTION_MS)
     if not config.get("heartbeat_ms", HEARTBEAT_MS) * 2 < low <= high:
         raise ConfigError(

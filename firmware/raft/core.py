@@ -207,7 +207,8 @@ class Core:
             leading.clock = (leading.clock + elapsed_ms) & MAX_NUMBER
             return
         self._elapsed += elapsed_ms
-        self._since_ask += elapsed_ms
+        if self._since_ask < self.heartbeat_ms:  # no longer: in weeks it would be no small integer
+            self._since_ask += elapsed_ms
         if self.silence_ms < MAX_NUMBER:
             self.silence_ms += elapsed_ms
 

@@ -9,6 +9,8 @@
 A rejection leads back to PROBE, an acceptance to REPLICATE.
 """
 
+from raft.messages import MAX_NUMBER
+
 PROBE = 0
 REPLICATE = 1
 SNAPSHOT = 2
@@ -36,7 +38,7 @@ class Progress:
         self.votes = True  # it is a voter
         self.heard = True  # since the last check of the quorum, and what it said counts
         self.answered = False  # since then, whatever
-        self.silent = 0  # ms without an answer, as of that check
+        self.silent = 0  # ms without an answer, as of that check; at most MAX_NUMBER
         self.steady = 0  # checks in a row at which it had been heard
         self.told = -1  # without a vote: the latest commit index sent
         self.sent_at = 0  # without a vote: when that was, by the leader's clock
@@ -55,7 +57,8 @@ class Progress:
     def check(self, since_ms):
         """So long after the last check: whether it was heard since."""
         heard = self.heard
-        self.silent = 0 if heard or self.answered else self.silent + since_ms
+        # It may be weeks, of one that nobody switches on again.
+        self.silent = 0 if heard or self.answered else min(self.silent + since_ms, MAX_NUMBER)
         self.steady = self.steady + 1 if heard else 0
         self.heard = self.answered = False
         return heard

@@ -42,6 +42,7 @@ def test_an_error_names_the_key() -> None:
     assert "priority" in problem(with_each_node(priority=256))
     assert "voter" in problem(with_each_node(voter=False))
     assert "after_s" in problem(config(dead={"after_s": 0}))
+    assert "after_s" in problem(config(dead={"after_s": 1000001}))
     assert "least" in problem(config(dead={"least": 0}))
     assert "election_ms" in problem(config(election_ms=[90, 300]))
 

@@ -2,7 +2,15 @@
 
 from raft.core import CANDIDATE, FOLLOWER, HEARTBEAT_MS, LEADER, NOBODY, PRE_CANDIDATE
 from raft.leading import OTHERS_BEATS
-from raft.messages import APPEND, APPEND_REPLY, PRE_VOTE, PRE_VOTE_REPLY, VOTE, VOTE_REPLY
+from raft.messages import (
+    APPEND,
+    APPEND_REPLY,
+    MAX_NUMBER,
+    PRE_VOTE,
+    PRE_VOTE_REPLY,
+    VOTE,
+    VOTE_REPLY,
+)
 from tests.core.group import GRANTED, HIGH_MS, LOW_MS, Group, Member
 from tests.dice import Dice
 
@@ -346,3 +354,18 @@ def test_two_nodes_need_each_other() -> None:
 
     assert group.leader() is not None
     assert [m.core.commit for m in group.up()] == [2, 2]
+
+
+# Time
+
+
+def test_what_a_follower_counts_stays_a_small_integer_for_weeks() -> None:
+    node = Member(2, VOTERS)
+    node.hear(APPEND, 1, 1)
+
+    for _ in range(10):
+        node.core.pass_time(MAX_NUMBER >> 1)
+        node.hear(APPEND, 1, 1)
+
+    counts = node.core.__dict__
+    assert [n for n in counts if isinstance(counts[n], int) and counts[n] > MAX_NUMBER] == []

@@ -14,7 +14,8 @@ from raft.members import (
     is_valid,
     record,
 )
-from raft.messages import APPEND, APPEND_REPLY, COMMAND, DOUBT_REPLY, Message
+from raft.messages import APPEND, APPEND_REPLY, COMMAND, DOUBT_REPLY, MAX_NUMBER, Message
+from raft.progress import Progress
 from tests.core.group import HIGH_MS, Group, Member, settled_leader
 from tests.support import raises
 
@@ -361,6 +362,16 @@ def test_a_new_leader_does_not_take_the_dead_for_alive() -> None:
 
 
 # A node that waits to be added
+
+
+def test_the_silence_of_one_that_is_never_switched_on_again_can_always_be_told() -> None:
+    peer = Progress(1)
+    peer.check(HIGH_MS)
+
+    for _ in range(10):
+        peer.check(MAX_NUMBER >> 1)
+
+    assert peer.silent == MAX_NUMBER
 
 
 def test_a_node_without_founders_does_not_stand_nor_ask_anybody() -> None:
