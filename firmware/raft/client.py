@@ -116,9 +116,11 @@ class Client:
                 self._number += 1  # never used again: a copy may still be on its way
                 command = sessions.command(self._session, self._number, payload)
                 request = _Request(messages.WRITE, command)
+                was_in_doubt = self._in_doubt
+                self._in_doubt = True  # if this task is cancelled while it waits
                 result = await self._ask(request, began)
                 if result is None:
-                    self._in_doubt = self._in_doubt or request.may_have_effect()
+                    self._in_doubt = was_in_doubt or request.may_have_effect()
                     raise self._failure(request)
                 self._in_doubt = False
                 if result[0] == sessions.DONE:

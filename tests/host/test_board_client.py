@@ -565,6 +565,35 @@ def test_a_session_is_not_changed_for_a_new_one_while_its_last_command_is_in_dou
     assert used[-1] != used[0]
 
 
+def test_so_is_one_whose_task_was_cancelled() -> None:
+    world = World()
+    held: list = []  # type: ignore[type-arg]
+
+    def behave(request):
+        if request.is_command and not held:
+            held.append(request)
+            return []
+        return [(messages.OK, 1, world.do(request))]
+
+    world.behave = behave
+
+    async def program(client):
+        task = asyncio.create_task(client.put(b"k", b"old"))
+        while not held:
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            client._life_s = 0  # its half has passed when the client goes on
+        await client.put(b"k", b"new")
+
+    world.run(program)
+
+    assert world.do(held[0]) == EXPIRED
+    assert world.run(get) == b"new"
+
+
 def test_after_an_open_outcome_a_late_copy_does_nothing_once_the_next_command_is_done() -> None:
     # given a command of which no copy arrives in time
     world = World()
