@@ -16,6 +16,7 @@ from raft.interpreter import sleep_ms
 
 USUAL_MS = 500
 LEAST_MS = 20
+MOST_MS = 2000  # it sees no new value before it has slept
 
 node = Node.from_config()
 led = machine.Pin(node.settings["pin"], machine.Pin.OUT)
@@ -38,7 +39,7 @@ async def blink():
 
 def usable(blink_ms):
     """What was put, if it can be used: anybody may have put anything."""
-    return max(LEAST_MS, blink_ms) if isinstance(blink_ms, int) else USUAL_MS
+    return min(max(LEAST_MS, blink_ms), MOST_MS) if isinstance(blink_ms, int) else USUAL_MS
 
 
 node.run()

@@ -42,7 +42,9 @@ class Dict:
             answer = self._node.local(requests.keys_query(prefix, after))
             found, goes_on = requests.keys_answer(answer)
             for after in found:
-                yield after[len(prefix) :].decode()
+                key = _text(after[len(prefix) :])
+                if key is not None:  # else somebody else's: a dict has none that is no text
+                    yield key
 
     def __len__(self):
         return sum([1 for _ in self])
@@ -162,16 +164,22 @@ def encoded(value):
 
 def decoded(value):
     """What the bytes say as JSON; if they are none, as text; or the bytes themselves."""
-    try:
-        text = value.decode()
-    except UnicodeError:
+    text = _text(value)
+    if text is None:
         return value
     if not _may_be_json(text.strip()):
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RuntimeError):  # too deeply nested, too
         return text
+
+
+def _text(data):
+    try:
+        return data.decode()
+    except UnicodeError:
+        return None
 
 
 def _may_be_json(text):

@@ -210,3 +210,14 @@ def test_a_value_that_is_no_number_is_no_counter() -> None:
     raises(ValueError, lambda: hits.value)
     raises(ValueError, done, hits.add())
     assert requests.own_value(cluster, b"hits") == b"many"
+
+
+def test_what_others_put_under_its_name_stops_no_program() -> None:
+    settings, cluster = dict_of(a="1")
+    done(cluster.put(b"settings/\xff", b"2"))
+    done(cluster.put(b"settings/b", b"[" * 1023 + b"]"))
+    done(cluster.put(b"settings/c", b"\xff"))
+
+    assert settings.keys() == ["a", "b", "c"] and len(settings) == 3
+    assert settings["b"] == "[" * 1023 + "]"
+    assert settings["c"] == b"\xff"
