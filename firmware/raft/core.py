@@ -272,6 +272,11 @@ class Core:
         else:
             self._waiting.append(token)
 
+    def drop_reads(self):
+        """Forget what was asked for and isn't confirmed."""
+        self._waiting = []
+        self._asked = []
+
     def recover(self, data):
         """Lead by order of a human, with these members (bytes, valid), since no majority is left.
 

@@ -402,6 +402,7 @@ class Node:
         self._is_out = self.core.is_out
         if self._is_out:
             self.events("out", index=self.core.members_index)
+            self.service.drop_reads()
 
     def _tell_recovery(self):
         store = self.store

@@ -108,6 +108,16 @@ class Service:
             _, client, query = self.reads_wait.pop(0)
             self._answer(client, query)
 
+    def drop_reads(self):
+        """This node is out: no leader will answer it, nor bring it what it would have to apply."""
+        self._core.drop_reads()
+        for client, _ in self._reads:
+            self._reply(client, messages.NOT_LEADER)
+        for _, client, _ in self.reads_wait:
+            self._reply(client, messages.NOT_LEADER)
+        self._reads.clear()
+        self.reads_wait.clear()
+
     def lost_leadership(self):
         """What waits for a commit has an open outcome: told when there is another leader.
 

@@ -39,13 +39,17 @@ class ChurnPlan(Plan):
         self.boards = BOARDS
         self.change_ms = pick((100, 300, 1000))  # between two changes, about
         self.lease = dice.one_in(3)
-        self.remove_dead_s = pick((0, 1, 1, 3))
+        self.remove_dead_ms = pick((0, 500, 1000, 1000))  # shorter than anybody would have it
         self.least_voters = pick((2, 3))
         self.faults = self.faults + ["die"] * pick((0, 1, 3))
         self.fault_ms = pick((100, 300, 1000, 3000))
         self.priorities = pick(((0,), (0, 0, 50, 200)))
         changes = [name for name in ChurnWorld.CHANGES if not dice.one_in(4)]
         self.changes = changes or ["add"]
+        if dice.one_in(3):  # so little happens that a leader can tell who is dead
+            self.faults = ["die"] * 3 + self.faults
+            self.fault_ms = self.change_ms = 2500
+            self.remove_dead_ms, self.least_voters = 500, 2
 
 
 class CompactionOfNews(EagerCompaction):
@@ -91,10 +95,14 @@ class ChurnWorld(World):
         plan = self.plan
         config["lease"] = plan.lease
         config["dead"] = {
-            "remove": plan.remove_dead_s > 0, "after_s": plan.remove_dead_s or 1,
-            "least": plan.least_voters,
+            "remove": plan.remove_dead_ms > 0, "after_s": 1, "least": plan.least_voters,
         }  # fmt: skip
         return config
+
+    def _boot(self, board: Board) -> None:
+        super()._boot(board)
+        if board.node:
+            board.node.core.remove_dead_ms = self.plan.remove_dead_ms
 
     # The administrator
 

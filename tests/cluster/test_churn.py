@@ -36,6 +36,6 @@ def test_no_rule_is_broken_while_members_change_and_changes_do_happen() -> None:
     if not IS_CPYTHON:
         return  # one seed brings a part of it
     for what in ("added", "became voter", "removed", "handed over", "reads at followers"):
-        assert happened.get(what, 0) > 10, "%s: %s" % (what, happened)
-    for what in ("promoted", "erased", "refused"):
+        assert happened.get(what, 0) > 5, "%s: %s" % (what, happened)
+    for what in ("promoted", "erased", "refused", "dead", "back"):
         assert happened.get(what, 0) > 0, "%s: %s" % (what, happened)

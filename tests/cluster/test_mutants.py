@@ -315,7 +315,7 @@ RARE = {
     SilentToEarlierTerms: 102,
     EntriesWrittenBeforeTheTerm: 105,
     DoubtForgottenAtOnce: 46,
-    RescuedCommandsWithoutTime: 110,
+    RescuedCommandsWithoutTime: 300,
 }
 
 
