@@ -25,12 +25,24 @@ WINDOW_BYTES = 1536  # of a snapshot: three pieces (messages.MAX_PIECE) fit into
 class Progress:
     """One peer, as its leader sees it."""
 
+    # What few peers ever need stands here: then it takes no heap for each of thirty.
+    floor = 0  # rejections of rounds up to this one are old news
+    told = -1  # without a vote: the latest commit index sent
+    sent_at = 0  # without a vote: when that was, by the leader's clock
+    doubts = False  # it can't trust its flash: nothing that it says counts
+    doubt_number = 0  # which doubt it is: it may have been trusted, and damaged again
+    doubt_round = 0  # the latest round sent when it said so first
+    doubt_last = 0  # the last entry then: it can't have acknowledged more
+    held = 0  # SNAPSHOT: how many of its bytes are durable there
+    offset = 0  # SNAPSHOT: the next byte to send
+    _held_round = 0  # SNAPSHOT: the round whose answer told `held`
+    _held_before = -1  # SNAPSHOT: `held` one heartbeat ago
+
     def __init__(self, next_index):
         self.state = PROBE
         self.match = 0  # highest index known to be durable there, and the same as here
         self.next = next_index  # the first index to send
         self.round = 0  # the latest round it has answered
-        self.floor = 0  # rejections of rounds up to this one are old news
         # The index before `next` and its term as last looked up: for a peer that is long dead
         # it lies in flash, and is wanted for every heartbeat.
         self.prev = -1
@@ -40,17 +52,7 @@ class Progress:
         self.answered = False  # since then, whatever
         self.silent = 0  # ms without an answer, as of that check; at most MAX_NUMBER
         self.steady = 0  # checks in a row at which it had been heard
-        self.told = -1  # without a vote: the latest commit index sent
-        self.sent_at = 0  # without a vote: when that was, by the leader's clock
-        self.doubts = False  # it can't trust its flash: nothing that it says counts
-        self.doubt_number = 0  # which doubt it is: it may have been trusted, and damaged again
-        self.doubt_round = 0  # the latest round sent when it said so first
-        self.doubt_last = 0  # the last entry then: it can't have acknowledged more
         self.snapshot = None  # SNAPSHOT: the one being sent
-        self.held = 0  # SNAPSHOT: how many of its bytes are durable there
-        self.offset = 0  # SNAPSHOT: the next byte to send
-        self._held_round = 0  # SNAPSHOT: the round whose answer told `held`
-        self._held_before = -1  # SNAPSHOT: `held` one heartbeat ago
         self._paused = False  # PROBE: an append is under way
         self._in_flight = []  # REPLICATE: last index of each append under way
 
