@@ -206,7 +206,8 @@ class Node(Driver):
         while True:
             term = self._leading()
             if term:
-                task = asyncio.create_task(self._supervisor.supervise(_name(function), function))
+                run = self._supervisor.supervise(_name(function), self._in_term, term, function)
+                task = asyncio.create_task(run)
                 try:
                     while self._leading() == term:
                         await self._news.wait()
@@ -214,6 +215,11 @@ class Node(Driver):
                     task.cancel()
             else:
                 await self._news.wait()
+
+    async def _in_term(self, term, function):
+        # What fails because it is cancelled would else be started again.
+        if self._leading() == term:
+            await function()
 
 
 def _checked(name):

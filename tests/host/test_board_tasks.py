@@ -3,6 +3,7 @@
 import asyncio
 
 from raft.interpreter import sleep_ms
+from tests.flash import RamFlash
 from tests.host.board_folder import stand_in
 
 PORTABLE = True
@@ -11,6 +12,7 @@ machine = stand_in("machine")
 stand_in("network")
 
 from board import tasks, watchdog, wifi  # noqa: E402
+from raft import program  # noqa: E402
 
 PATIENCE_MS = 10000
 
@@ -63,6 +65,39 @@ def test_a_task_that_fails_is_told_counted_and_started_again() -> None:
     assert told.events == [
         ("failure", {"task": "app", "error": repr(ValueError(i)), "count": i}) for i in (1, 2)
     ]
+
+
+def test_what_fails_because_leadership_is_over_is_told_and_not_started_again() -> None:
+    told, starts = Told(), []
+    tasks.PAUSE_MS = 1
+    place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
+    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    node = program.Node(config, events=Told())
+    node.open(RamFlash(32))
+
+    @node.leader_only
+    async def lead():  # type: ignore[no-untyped-def]
+        starts.append(node.core.term)
+        try:
+            await sleep_ms(PATIENCE_MS)
+        except asyncio.CancelledError:
+            raise OSError(5)  # noqa: B904
+
+    async def main():  # type: ignore[no-untyped-def]
+        node.begin(tasks.Tasks(told))
+        node.core.tick(1000)
+        node._drive()
+        await until(lambda: starts)
+        node.core.give_way()
+        node._drive()
+        await until(lambda: told.events)
+        await sleep_ms(20)
+
+    asyncio.run(main())
+    node.endpoint.close()
+    node._clients.close()
+    assert starts == [1]
+    assert told.events == [("failure", {"task": "lead", "error": repr(OSError(5)), "count": 1})]
 
 
 class Dog:
