@@ -527,20 +527,22 @@ class Leading:
 
     def send_round(self):
         """Messages to all voters: new entries, a heartbeat, or the news of a commit."""
-        must = self._must_send
+        must, news = self._must_send, self._news
+        if not (must or news or self._more or self._reads):
+            return
         number = self.round + 1
-        core = self.core
         # Before an entry of its term is committed, a leader can't know the commit index (6.4).
-        if self._reads and self._reads[-1][2] == 0 and core.commit >= self.own_term_from:
+        commit = self.core.commit
+        if self._reads and self._reads[-1][2] == 0 and commit >= self.own_term_from:
             for read in self._reads:
                 if read[2] == 0:
-                    read[1] = core.commit
+                    read[1] = commit
                     read[2] = number
             must = True
-        if not (must or self._news or self._more):
+        if not (must or news or self._more):
             return
         used = False
-        peers, news = self.peers, self._news
+        peers = self.peers
         for node in self._voters:
             peer = peers[node]
             try:
