@@ -12,41 +12,27 @@ it are sent: each carries the client's session and its number in it (firmware/ra
 # mypy: allow-untyped-calls
 
 import json
-import math
 import os
-import socket
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from host_tools import cluster as cluster_file
-from host_tools import membership
-from host_tools.cluster import AUTO
-from host_tools.discovery import Finder
+from host_tools import asking, membership
+from host_tools.asking import NO_EFFECT, OPEN_OUTCOME, Asking, Request, as_bytes
+from host_tools.cluster import AUTO, DEFAULT_FILE, Member
 from host_tools.firmware import admin, kv, members, messages, requests, sessions
 from host_tools.membership import Membership
+from host_tools.watching import Watch
 
-if TYPE_CHECKING:
-    from host_tools.watching import Watch
-
-RESEND_S = 0.02  # to a leader that doesn't answer; twice as long each time ...
-USUAL_WAITS = 3  # ... or this many times as long as its answers usually take, if that is longer
-MAX_RESEND_S = 0.2
-MAX_QUICK_REDIRECTS = 3
-PROBE_S = 0.02  # between two questions to all nodes who leads ...
-PROBE_SHARE = 0.1  # ... or this share of the time without a leader, if that is longer
-PROBE = requests.read(requests.get_query(b"?"), messages.LEADER)
-
-NO_EFFECT = "nothing was changed; try again"
-OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
 OPEN_CHANGE = "it may have taken effect, or may yet: see `raftctl members`, or do it again"
 
-ClusterError = requests.ClusterError
+ClusterError = asking.ClusterError
 Gone = requests.Gone
-NotCommitted = requests.NotCommitted
-Unknown = requests.Unknown
+NotCommitted = asking.NotCommitted
+Refused = asking.Refused
+Unknown = asking.Unknown
 
 
 @dataclass(frozen=True)
@@ -58,32 +44,7 @@ class Copy:
     node: int
 
 
-class Refused(NotCommitted):
-    """The cluster can't do that; it says why, and what to do."""
-
-
-class _Request(requests.Attempts):
-    """One request, and what has become of the copies that were sent."""
-
-    def __init__(self, kind: int, payload: bytes) -> None:
-        super().__init__()
-        self.kind = kind
-        self.payload = payload
-        self.heard: set[int] = set()  # nodes that have answered anything
-        self.numbers: dict[int, int] = {}  # number of an attempt -> node
-        self.number = 0  # of this attempt
-        self.began = 0.0
-        self.leader = 0  # named in the answer
-        self.refusal = ""  # why it can't be done
-
-    def begin(self, number: int, node: int, now: float) -> None:
-        """A new attempt."""
-        self.number = number
-        self.numbers[number] = node
-        self.began = now
-
-
-class Client:
+class Client(Asking):
     """Talks to the cluster of the file `cluster`; each call takes at most `timeout` seconds.
 
     A context manager; not for several threads at once. Every method but `statuses` raises
@@ -95,22 +56,9 @@ class Client:
     """
 
     def __init__(
-        self, cluster: str | os.PathLike[str] = cluster_file.DEFAULT_FILE, timeout: float = 5.0
+        self, cluster: str | os.PathLike[str] = DEFAULT_FILE, timeout: float = 5.0
     ) -> None:
-        self.cluster = cluster_file.load(cluster)
-        self.timeout = timeout
-        self.leader = 0  # the node that is believed to lead; 0: none
-        self._addresses = _resolve(self.cluster)
-        self._codec = messages.Codec(0, self.cluster.name)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._finder = Finder(self._codec, self._socket)
-        for member in self.cluster.nodes.values():
-            if member.host == AUTO:
-                self._finder.ports[member.id] = member.client_port
-        # (nodes, kind, number, payload): whom of them is found meanwhile is asked that at once
-        self._open_question: tuple[Collection[int], int, int, bytes] = ((), 0, 0, b"")
-        self._request = int.from_bytes(os.urandom(4), "little") & messages.MAX_NUMBER
-        self._usual_s = 0.0  # how long an answer takes, smoothed
+        super().__init__(cluster, timeout)
         self._session = 0  # not opened yet
         self._number = 0  # of the session's last command
         self._life_s = 0  # of the session, unused
@@ -119,12 +67,6 @@ class Client:
 
     def __enter__(self) -> "Client":
         return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
 
     def put(self, key: str | bytes, value: bytes) -> None:
         """Store `value` under `key`."""
@@ -192,7 +134,7 @@ class Client:
             return found
         return [key.decode("utf-8", "surrogateescape") for key in found]
 
-    def local(self, key: str | bytes, node: int = 0) -> "Copy":
+    def local(self, key: str | bytes, node: int = 0) -> Copy:
         """The value of `key` in the node's own copy (0: whichever answers first): maybe an old one.
 
         From a node that neither leads nor hears a leader, too. Raises ValueError if there is no
@@ -207,10 +149,10 @@ class Client:
                 age_ms, answer = requests.age_of(result)
                 age_s = None if age_ms is None else age_ms / 1000
                 return Copy(requests.get_answer(answer), age_s, answering)
-        who = f"node {node}" if node else "no node"
-        raise NotCommitted(f"{who} has its state to tell within {self.timeout:g} s; try again")
+        who = f"node {node} has not" if node else "no node has"
+        raise NotCommitted(f"{who} told its state within {self.timeout:g} s; try again")
 
-    def watch(self, prefix: str | bytes = "", after: int | None = None) -> "Watch":
+    def watch(self, prefix: str | bytes = "", after: int | None = None) -> Watch:
         """An iterator of all changes of keys that begin with `prefix`, each once and in order.
 
             for change in client.watch("lamp"):
@@ -222,8 +164,6 @@ class Client:
         the iterator, or with another one after the error's `index`. Close it, or use it in a
         `with`: it has a socket of its own.
         """
-        from host_tools.watching import Watch
-
         return Watch(self.cluster.path, prefix, after, self.timeout)
 
     def statuses(self, nodes: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
@@ -253,14 +193,14 @@ class Client:
             raise NotCommitted(f"no node has answered within {self.timeout:g} s; try again")
         return newest
 
-    def add_member(self, member: cluster_file.Member) -> None:
+    def add_member(self, member: Member) -> None:
         """Make it a member: a learner, which becomes a voter by itself unless it is to be none.
 
         Of one that is a member already, address and priority are changed. Nodes are told its
         address, not its name: raises OSError if there is no such name.
         """
         role = members.STANDBY if member.voter else members.LEARNER
-        host = AUTO if member.host == AUTO else _address(member)[0]
+        host = AUTO if member.host == AUTO else asking.address(member)[0]
         place = host, member.port, member.client_port
         record = members.record(member.id, role, member.priority, *place)
         self._change(bytes((admin.ADD,)) + record)
@@ -287,50 +227,15 @@ class Client:
         for _, status, _, result in self._ask_each([node], messages.ADMIN, request):
             if status == messages.OK:
                 return
-            raise Refused(_text(result) or f"node {node} can't do that now; try again")
+            raise Refused(asking.text(result) or f"node {node} can't do that now; try again")
         raise Unknown(f"node {node} has not answered within {self.timeout:g} s; {OPEN_CHANGE}")
 
     def _change(self, payload: bytes) -> int:
         """The leader that is named in the answer."""
-        request = _Request(messages.ADMIN, payload)
+        request = Request(messages.ADMIN, payload)
         if self._ask(request, time.monotonic() + self.timeout) is None:
             raise self._failure(request, OPEN_CHANGE)
         return request.leader
-
-    def _ask_each(
-        self, nodes: Iterable[int], kind: int, payload: bytes
-    ) -> Iterator[tuple[int, int, int, bytes]]:
-        """(node, status, leader, result) of each node that answers, as they come."""
-        deadline = time.monotonic() + self.timeout
-        missing = set(nodes) & self._known()
-        number = self._next_number()
-        wait = RESEND_S
-        self._open_question = missing, kind, number, payload
-        while missing and (now := time.monotonic()) < deadline:
-            self._finder.ask(now)
-            for node in missing:
-                self._send(node, kind, number, payload)
-            until = min(time.monotonic() + wait, deadline)
-            while missing and (reply := self._receive(until)):
-                node, answered, status, hint, result = reply
-                if answered == number and node in missing:
-                    missing.remove(node)
-                    yield node, status, hint, result
-            wait = min(2 * wait, MAX_RESEND_S)
-
-    def _meet(self, told: Membership) -> None:
-        """Learn where members are that the file doesn't know."""
-        for member in told.nodes.values():
-            if member.id in self._known():
-                continue
-            if member.host == AUTO:
-                self._finder.ports[member.id] = member.client_port
-            elif cluster_file.is_address(member.host):
-                self._addresses[member.id] = member.host, member.client_port
-
-    def _known(self) -> set[int]:
-        """The nodes that there are, also if it isn't known yet where."""
-        return {*self._addresses, *self._finder.ports}
 
     # Commands and reads
 
@@ -345,7 +250,7 @@ class Client:
                 self._open_session(deadline)
             self._number += 1  # never used again: a copy may still be on its way
             data = sessions.command(self._session, self._number, payload)
-            request = _Request(messages.WRITE, data)
+            request = Request(messages.WRITE, data)
             result = self._ask(request, deadline)
             if result is None:
                 self._in_doubt = self._in_doubt or request.may_have_effect()
@@ -362,7 +267,7 @@ class Client:
 
     def _open_session(self, deadline: float) -> None:
         self._used = time.monotonic()
-        request = _Request(messages.WRITE, sessions.OPEN)
+        request = Request(messages.WRITE, sessions.OPEN)
         result = self._ask(request, deadline)
         if result is None:
             raise NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
@@ -370,238 +275,11 @@ class Client:
         self._number = 0
 
     def _read(self, query: bytes) -> bytes:
-        request = _Request(messages.READ, requests.read(query))
+        request = Request(messages.READ, requests.read(query))
         answer = self._ask(request, time.monotonic() + self.timeout)
         if answer is None:
             raise NotCommitted(f"{self._reason(request)}; nothing was read; try again")
         return answer
-
-    def _read_at(self, node: int, payload: bytes) -> bytes:
-        """That node's answer."""
-        deadline = time.monotonic() + self.timeout
-        number = self._next_number()
-        wait = RESEND_S
-        problem = "has not answered"
-        while time.monotonic() < deadline:
-            self._send(node, messages.READ, number, payload)
-            until = min(time.monotonic() + wait, deadline)
-            while reply := self._receive(until):
-                _, answered, status, _, result = reply
-                if answered == number and status == messages.OK:
-                    return result
-                if answered == number:
-                    problem = requests.PROBLEMS.get(status, "knows no leader")
-            wait = min(2 * wait, MAX_RESEND_S)
-        raise NotCommitted(f"node {node} {problem} within {self.timeout:g} s; nothing was read")
-
-    def _failure(self, request: _Request, outcome: str = OPEN_OUTCOME) -> ClusterError:
-        if request.refusal:
-            return Refused(request.refusal)
-        if request.may_have_effect():
-            return Unknown(f"{self._reason(request)}; {outcome}")
-        return NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
-
-    def _reason(self, request: _Request) -> str:
-        count = len(self._known())
-        if not request.heard:
-            return f"none of the {count} nodes has answered within {self.timeout:g} s"
-        if request.problem:
-            return request.problem
-        if self.leader in request.heard and request.copies > 1:
-            return (
-                f"node {self.leader} leads, but has not done it within {self.timeout:g} s: "
-                "does it reach a majority of the voters (`raftctl members`)?"
-            )
-        return (
-            f"no leader has answered within {self.timeout:g} s: {len(request.heard)} of {count} "
-            "nodes answer, and a majority of the voters is needed (`raftctl members`)"
-        )
-
-    # Asking until the leader has answered
-
-    def _ask(self, request: _Request, deadline: float) -> bytes | None:
-        """The leader's answer to the request; None if there is none by `deadline`.
-
-        Or if none can come, which `request.is_hopeless` tells.
-        """
-        pace = _Pace(self._usual_s)
-        probe = asked = -1
-        while (now := time.monotonic()) < deadline:
-            if not self.leader:
-                pace.suspect(now)
-            elif now >= pace.send_at:
-                if request.copies:
-                    pace.suspect(now)
-                else:
-                    request.begin(self._next_number(), self.leader, now)
-                self._send(self.leader, request.kind, request.number, request.payload)
-                request.copies += 1
-                pace.sent(now)
-            if now >= pace.probe_at:
-                probe = self._next_number()
-                self._open_question = self._known(), messages.READ, probe, PROBE
-                self._finder.ask(now)
-                for node in self._addresses:
-                    self._send(node, messages.READ, probe, PROBE)
-                pace.probed(now)
-            reply = self._receive(min(pace.wake_at(self.leader), deadline))
-            if reply is None:
-                continue
-            node, number, status, hint, result = reply
-            request.heard.add(node)
-            if number == asked and status == messages.OK:
-                self._meet(membership.read(node, result))
-                continue
-            if hint and hint not in self._known():
-                asked = self._next_number()
-                self._send(node, messages.MEMBERS, asked, b"")
-            if request.numbers.get(number) == node:
-                if status == messages.OK:
-                    self.leader = node
-                    request.leader = hint
-                    took_s = min(time.monotonic() - request.began, MAX_RESEND_S)
-                    self._usual_s += (took_s - self._usual_s) / 8
-                    return result
-                if number == request.number and request.copies:
-                    self._refused(request, status, hint, pace)
-                    if status == messages.REFUSED:
-                        request.refusal = _text(result)
-                    if request.is_hopeless or request.refusal:
-                        return None
-            elif number == probe and self._learned(request, node, status, hint):
-                pace.trust()
-        return None
-
-    def _refused(self, request: _Request, status: int, hint: int, pace: "_Pace") -> None:
-        request.refused(status)
-        if status in (messages.NOT_LEADER, messages.LOST):
-            self.leader = hint if hint in self._addresses else 0
-            pace.redirected()
-
-    def _learned(self, request: _Request, node: int, status: int, hint: int) -> bool:
-        """Whether an answer to a probe tells of another leader than the one believed in."""
-        leader = node if status == messages.OK else hint
-        if leader == self.leader or leader not in self._addresses:
-            return False
-        self.leader = leader
-        request.abandon()
-        return True
-
-    def _next_number(self) -> int:
-        self._request = (self._request + 1) & messages.MAX_NUMBER
-        return self._request
-
-    def _send(self, node: int, kind: int, number: int, payload: bytes) -> None:
-        if node not in self._addresses:
-            return  # it has yet to be found
-        n = self._codec.request(node, kind, number, payload)
-        try:
-            self._socket.sendto(self._codec.frame(n), self._addresses[node])
-        except OSError:
-            return  # a lost datagram, like any other
-
-    def _receive(self, until: float) -> tuple[int, int, int, int, bytes] | None:
-        """The next reply (see Codec.decode_reply) from where its node is; None at `until`."""
-        while True:
-            left = until - time.monotonic()
-            if left <= 0:
-                return None
-            self._socket.settimeout(left)
-            try:
-                data, sender = self._socket.recvfrom(messages.MAX_DATAGRAM + 1)
-            except TimeoutError:
-                return None
-            except OSError:
-                continue  # some systems tell here that a node's port is closed
-            found = self._finder.hear(data, time.monotonic())
-            if found:
-                self._addresses[found] = sender
-                nodes, kind, number, payload = self._open_question
-                if found in nodes:
-                    self._send(found, kind, number, payload)
-                continue
-            reply: tuple[int, int, int, int, bytes] | None = self._codec.decode_reply(data)
-            if reply and self._addresses.get(reply[0]) == sender:
-                return reply
-
-
-class _Pace:
-    """When to send again, and when to ask all nodes who leads. Times in s (monotonic)."""
-
-    def __init__(self, usual_s: float) -> None:
-        self.send_at = 0.0
-        self.probe_at = math.inf  # while a leader is known and answers
-        self._first_wait = min(max(RESEND_S, USUAL_WAITS * usual_s), MAX_RESEND_S)
-        self._wait = self._first_wait
-        self._redirects = 0
-        self._leaderless_since: float | None = None
-        self._next_probe = 0.0
-
-    def wake_at(self, leader: int) -> float:
-        return min(self.send_at, self.probe_at) if leader else self.probe_at
-
-    def sent(self, now: float) -> None:
-        self.send_at = now + self._wait
-        self._wait = min(2 * self._wait, MAX_RESEND_S)
-
-    def suspect(self, now: float) -> None:
-        """No leader is known, or it doesn't answer."""
-        if self.probe_at == math.inf:
-            self.probe_at = max(now, self._next_probe)
-            if self._leaderless_since is None:
-                self._leaderless_since = now
-
-    def probed(self, now: float) -> None:
-        since = now if self._leaderless_since is None else self._leaderless_since
-        self._next_probe = self.probe_at = now + max(PROBE_S, PROBE_SHARE * (now - since))
-
-    def trust(self) -> None:
-        """A leader has become known: send to it at once."""
-        self.send_at = 0.0
-        self.probe_at = math.inf
-        self._wait = self._first_wait
-
-    def redirected(self) -> None:
-        """A node says that another one leads, or none."""
-        self._redirects += 1
-        send_at = self.send_at
-        self.trust()
-        if self._redirects > MAX_QUICK_REDIRECTS:
-            self.send_at = send_at  # they contradict each other: no faster than resending
-
-
-def _resolve(cluster: cluster_file.Cluster) -> dict[int, tuple[str, int]]:
-    """Where the nodes listen to clients. A node whose name isn't known counts as silent."""
-    addresses = {}
-    problem = None
-    for member in cluster.nodes.values():
-        if member.host == AUTO:
-            continue
-        try:
-            addresses[member.id] = _address(member)
-        except OSError as e:
-            problem = e
-    if problem and not addresses:
-        raise OSError(f"{cluster.path}: no host of any node can be found: {problem}")
-    return addresses
-
-
-def _address(member: cluster_file.Member) -> tuple[str, int]:
-    """Where it listens to clients. Raises OSError if its host's name isn't known."""
-    kind = socket.AF_INET, socket.SOCK_DGRAM
-    try:
-        found = socket.getaddrinfo(member.host, member.client_port, *kind)
-    except (socket.gaierror, UnicodeError) as e:  # the latter: it can't be a name
-        raise OSError(f"node {member.id}'s host {member.host!r} can't be found ({e})") from e
-    return str(found[0][4][0]), member.client_port
-
-
-def _text(result: bytes) -> str:
-    return result.decode("utf-8", "replace")
-
-
-def as_bytes(key: str | bytes) -> bytes:
-    return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
 
 
 def _value(value: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from host_tools.client import Client, NotCommitted, as_bytes
+from host_tools.asking import Asking, NotCommitted, as_bytes
 from host_tools.firmware import messages, requests, watching
 
 ANSWER_S = watching.WATCH_MS / 1000 + 0.5  # then a question or its answer is lost, or the node
@@ -27,7 +27,7 @@ class Change:
     value: bytes | None
 
 
-class Watch(Client):
+class Watch(Asking):
     """An iterator of `Change`s; see `Client.watch`.
 
     after: the index up to which all changes were told.

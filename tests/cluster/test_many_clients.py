@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from host_tools.client import Client, NotCommitted, Unknown, _Request
+from host_tools.asking import Request
+from host_tools.client import Client, NotCommitted, Unknown
 from host_tools.cluster import Cluster
 from host_tools.desk import CPYTHON
 from host_tools.firmware import messages, requests, sessions
@@ -154,7 +155,7 @@ def test_an_expired_session_is_replaced_and_what_was_sent_in_it_does_nothing(
 
         for number in (2, 99):
             command = sessions.command(expired, number, requests.add(b"n", 1))
-            late = _Request(messages.WRITE, command)
+            late = Request(messages.WRITE, command)
             assert busy._ask(late, time.monotonic() + PATIENCE_S) == EXPIRED
         idle._life_s = 1_000_000  # it doesn't know
         assert idle.add("n") == 2
