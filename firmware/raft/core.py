@@ -401,7 +401,8 @@ class Core:
         for messages in (r.early, r.after):
             for m in messages:
                 m.entries = ()
-                m.data = b""
+                if m.data:
+                    m.data = b""
                 self._pool.append(m)
             messages.clear()
         r.reads.clear()

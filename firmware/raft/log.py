@@ -69,11 +69,6 @@ class Log:
             data += store.read_snapshot(len(data))
         return struct.unpack_from("<I", data, 2)[0], data[6:size]
 
-    def reaches(self, index):
-        """Whether the term of the entry at `index` is known: neither it nor what is behind it
-        has left the flash."""
-        return self.store.reaches(index)
-
     def term(self, index):
         """The term of the entry at `index`; 0 for index 0."""
         if index == self.last:

@@ -152,6 +152,12 @@ MAX_REPLY = MAX_DATAGRAM - _REPLY_BYTES - seal.SEAL_BYTES  # bytes of the result
 class Message:
     """What one node says to another. Reused: whoever keeps one copies what it needs."""
 
+    # SNAPSHOT; here, where they take no heap for each of all the others
+    offset = 0
+    size = 0
+    crc = 0
+    data = b""
+
     def __init__(self):
         self.kind = 0
         self.src = 0
@@ -162,11 +168,6 @@ class Message:
         self.commit = 0
         self.ctx = 0
         self.entries = ()  # of (term: int, kind: int, data: bytes)
-        # SNAPSHOT
-        self.offset = 0
-        self.size = 0
-        self.crc = 0
-        self.data = b""
 
 
 def cluster_number(name):

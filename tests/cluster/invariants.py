@@ -642,7 +642,7 @@ class Life:
     def _acknowledges(self, m: Message) -> None:
         log = self.disk.log
         if self.disk.term == m.term and m.index:  # a later leader may have replaced it since
-            if self.core.log.reaches(m.index):
+            if self.core.log.store.reaches(m.index):
                 term = self.core.log.term(m.index)
             else:  # it has gone into a snapshot since
                 term = self.watch.committed[m.index - 1][0]

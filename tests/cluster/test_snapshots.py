@@ -135,7 +135,7 @@ def test_snapshots_basic() -> None:
         # then each has one, and has forgotten the beginning of its log
         for board in world.boards:
             assert board.node.store.snapshot.index > 0  # type: ignore[union-attr]
-            assert not board.node.core.log.reaches(0)  # type: ignore[union-attr]
+            assert not board.node.core.log.store.reaches(0)  # type: ignore[union-attr]
         world.heal()
 
 

@@ -379,7 +379,7 @@ def test_the_configuration_is_found_again_after_a_restart() -> None:
     node.compact()
     node.forget()
     node.start()
-    assert not node.log.reaches(2)
+    assert not node.log.store.reaches(2)
     assert (node.core.members.voters, node.core.members_index) == (FOUR, 3)
     # behind the snapshot
     node.hear(APPEND, 1, 1, 4, 1, 4, entries=[(1, CONFIG, founders(THREE).data)])
