@@ -12,6 +12,7 @@ from serial.tools import list_ports
 BAUD = 115_200
 CHUNK = 4096  # bytes taken at a time
 POLL_S = 0.01  # between two looks at a port that can't wake us
+LET_GO_S = 0.5  # who has just ended, as esptool, may hold its port for a moment
 IN_USE = (errno.EAGAIN, errno.EBUSY)  # locked by another program; opened by one for itself alone
 DENIED = (errno.EACCES, errno.EPERM)
 
@@ -22,6 +23,10 @@ class PortError(Exception):
 
 class PortAbsent(PortError):
     """There is no such port now; it may come."""
+
+
+class PortInUse(PortError):
+    """Another program has it."""
 
 
 def found() -> list[str]:
@@ -50,8 +55,19 @@ def candidates() -> list[str]:
 def open_port(name: str) -> serial.Serial:
     """Open a port (`/dev/...`, `COM3`, `socket://...`, `rfc2217://...`), for us alone.
 
-    Its board goes on with what it does. Raises PortAbsent, PortError.
+    Its board goes on with what it does. Raises PortAbsent, PortInUse, PortError.
     """
+    end = time.monotonic() + LET_GO_S
+    while True:
+        try:
+            return _opened(name)
+        except PortInUse:
+            if time.monotonic() > end:
+                raise
+            time.sleep(POLL_S)
+
+
+def _opened(name: str) -> serial.Serial:
     try:
         port = serial.serial_for_url(name, BAUD, timeout=0, exclusive=True, do_not_open=True)
         # RTS without DTR resets a board (esptool does just that). Linux raises both with the
@@ -95,7 +111,7 @@ def _explained(name: str, error: OSError | ValueError) -> PortError:
         cause = error
     number = getattr(cause, "errno", None)
     if number in IN_USE:
-        return PortError(f"{name} is in use by another program: end that one first")
+        return PortInUse(f"{name} is in use by another program: end that one first")
     if number in DENIED:
         return PortError(
             f"no permission to open {name}: on Linux, `sudo usermod -aG dialout $USER`, and log "
