@@ -11,7 +11,7 @@ from pathlib import Path
 from host_tools.cluster import Cluster
 
 PROJECT = Path(__file__).resolve().parent.parent
-STOP_S = 10.0  # from SIGTERM until a node must have ended
+STOP_S = 20.0  # from SIGTERM until a node must have ended
 
 
 class Processes:

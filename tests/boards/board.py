@@ -37,7 +37,7 @@ CTRL_C = b"\x03"
 BUFFER_BYTES = 1 << 16  # what waits for a reader of the port; the rest is lost, as on a real line
 LOOK_S = 0.02  # how often to look whether somebody has opened the port
 RETRY_S = 0.3  # between two starts of a board that has nothing to start
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Board:

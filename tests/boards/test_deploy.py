@@ -25,7 +25,7 @@ from tests.boards.tools import mpremote
 CHIP = "esp32c3"
 KIND = boards.load(f"{CHIP}_generic")
 PORT = "ttyUSB0"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 # With a file system for the firmware and little more
 SMALL_TABLE = [

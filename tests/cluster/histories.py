@@ -31,7 +31,7 @@ from tests.clusters import free_cluster
 NODES = 5
 CLIENTS = 8
 SESSION_S = 1  # so short that sessions are replaced, and expire, whenever there is no leader
-UP_S = 30.0
+UP_S = 60.0
 # What a node says of its copy's age leaves out how long its leader's last message took, and lay
 # there while the node, or the leader, stood still
 SLACK_S = NETWORK_S + STOPPED_S[1] + 0.5

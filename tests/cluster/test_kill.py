@@ -26,7 +26,7 @@ ALIVE = 3  # at least, at any time: a majority
 LIFE_S = 0.6  # between two kills, at most
 RESPITE = 1.1  # by so much it is longer for each kill beyond those wanted
 SLOW_LIFE_S = 1.5  # the same where flash is slow, and with it all that a node does
-SETTLE_S = 30.0
+SETTLE_S = 120.0
 PATIENCE_S = 120.0
 VALUE_BYTES = 600  # so that a small flash is soon compacted
 SMALL_FLASH = {"flash_kb": 88, "state_kb": 3}
@@ -168,7 +168,7 @@ def test_no_acknowledged_write_is_lost_or_applied_twice(
         for writer in writers:
             writer.stop()
         commit = settled_commit(cluster)
-        with Client(cluster.path) as client:
+        with Client(cluster.path, SETTLE_S) as client:
             assert [client.get(writer.key) for writer in writers] == [w.value for w in writers]
         assert set(processes.stop().values()) == {0}
 

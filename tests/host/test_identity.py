@@ -18,7 +18,7 @@ from host_tools.replay import replay
 from tests.clusters import INTERPRETERS, free_cluster
 
 NODES = 3
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 ELECTION_S = 0.3  # the longest election timeout
 LONG_ENOUGH_S = 10 * ELECTION_S  # to elect a leader, could there be one
 ONE, OTHER, STRANGER = 1, 2, 3  # nodes

@@ -28,7 +28,7 @@ from host_tools.serial_lines import MAX_LINE, QUIET_S, Board, Item
 from tests.clusters import INTERPRETERS
 from tests.host.terminals import Shown, open_terminal
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 STEP = 256  # bytes that a board prints at a time
 COMMAND = [sys.executable, "-m", "host_tools.cli", "monitor"]
 AT = 100_000.0  # in the second day of the epoch, in every time zone

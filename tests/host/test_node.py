@@ -22,7 +22,7 @@ from host_tools.firmware import FIRMWARE
 from tests.clusters import ALL_INTERPRETERS, INTERPRETERS
 
 PROJECT = FIRMWARE.parent
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS)
 # what host_tools/desktop/system.py hands to the C library has the size of a word
