@@ -104,6 +104,26 @@ def test_pieces_that_are_lost_leave_again_when_the_follower_answers() -> None:
     assert offsets(sent, 2)[:3] == [0, MAX_PIECE, 2 * MAX_PIECE]
 
 
+def write_anew(node: Member) -> None:
+    """Its snapshot is another one that stands for the same."""
+    old = node.log.snapshot
+    new = node.log.store.snapshot = old.copy()
+    new.first, new.final = old.first, old.final
+
+
+def test_one_that_was_written_anew_at_the_same_index_is_gone_on_with() -> None:
+    # It has another place in the ring, again and again where nothing else is to be done.
+    node = sending_leader(5000)
+    (heartbeat,) = [m for m in node.tick(HEARTBEAT_MS) if m.dst == 2]
+    write_anew(node)
+
+    sent = node.hear(APPEND_REJECT, 2, node.core.term, index=0, ctx=heartbeat.ctx)
+    assert offsets(sent, 2) == [0, MAX_PIECE, 2 * MAX_PIECE]
+
+    write_anew(node)
+    assert offsets(answer_piece(node, MAX_PIECE, sent[0].ctx), 2) == [WINDOW_BYTES]
+
+
 def test_an_old_answer_moves_nothing_back() -> None:
     node = sending_leader(5000)
     ctx = answer_heartbeat(node)[0].ctx
