@@ -1,8 +1,8 @@
 """What the programs of all nodes share: dicts and counters, and state machines of their own.
 
 What isn't awaited is read from the node's own copy: at once, and perhaps old, for a node that is
-cut off doesn't know what it misses. What is awaited asks the leader, and may raise what
-`client.Client` does: NotCommitted, Unknown, OSError.
+cut off doesn't know what it misses; while a snapshot is read back, keys may be missing there. What
+is awaited asks the leader, and may raise what `client.Client` does: NotCommitted, Unknown, OSError.
 """
 
 import json
