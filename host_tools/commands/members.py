@@ -111,6 +111,7 @@ def add(node: int, cluster_file: Path, wait: bool, timeout: float, **facts: Any)
         was_in = node in client.members().nodes
         client.add_member(member)
     if wait:
+        _tell_waiting(member)
         with connected(cluster_file, timeout) as client:
             _wait_until_in(client, member)
     if was_in and not wait:
@@ -176,9 +177,8 @@ def replace(old: int, new: int, cluster_file: Path, timeout: float, **facts: Any
         raise Failure(f"node {old} is no member: the members are {known}", NOT_POSSIBLE)
     with _written(cluster_file, new, facts) as member, connected(cluster_file, timeout) as client:
         client.add_member(member)
+    _tell_waiting(member)
     with connected(cluster_file, timeout) as client:
-        click.echo(f"Node {new} is a member. Waiting until it has caught up; if it doesn't run:")
-        click.echo(f"  {_start(member)}")
         _wait_until_in(client, member)
         _check_removal(client.members(), old)
         client.remove_member(old)
@@ -291,6 +291,14 @@ def _farewell(member: Member) -> str:
 
 
 # What the cluster says of it
+
+
+def _tell_waiting(member: Member) -> None:
+    click.echo(
+        f"Node {member.id} is a member. Waiting until it has caught up; if it doesn't run:\n"
+        f"  {_start(member)}",
+        err=True,
+    )
 
 
 def _wait_until_in(client: Client, member: Member) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
+from host_tools import completion
 from host_tools.client import Client, Gone
+from host_tools.cluster import MAX_NODE
 from host_tools.options import (
     NEGATIVE,
     NOT_POSSIBLE,
@@ -52,7 +54,13 @@ def put(key: str, value: str, cluster_file: Path, timeout: float) -> None:
 @timeout_option
 @json_option
 @click.option("--stale", is_flag=True, help="Ask one node for its own copy, which may be old.")
-@click.option("--node", type=int, metavar="N", help="Which one.  [default: the first that answers]")
+@click.option(
+    "--node",
+    type=click.IntRange(1, MAX_NODE),
+    metavar="N",
+    shell_complete=completion.nodes,
+    help="Which one.  [default: the first that answers]",
+)
 def get(
     key: str, cluster_file: Path, timeout: float, as_json: bool, stale: bool, node: int | None
 ) -> None:

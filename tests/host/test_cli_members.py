@@ -136,6 +136,7 @@ def test_a_new_node_is_written_into_the_file_and_added(file: Path) -> None:
     assert (result.exit_code, waited.exit_code) == (OK, OK)
     assert "raftctl node --id 4" in result.stdout
     assert waited.stdout == "Node 5 has caught up.\n"
+    assert "if it doesn't run:\n  raftctl node --id 5\n" in waited.stderr
     assert again.stdout.startswith("Node 4 was a member, and is where cluster.toml says")
     assert load(file).nodes[4] == Member(4, LOOPBACK, 7104, 7204, priority=3, join=True)
     assert load(file).nodes[5] == Member(5, "10.0.0.5", 7105, 7205, voter=False, join=True)
