@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from host_tools import attached, cluster, cluster_edits, completion, kinds, ports, view
+from host_tools import attached, cluster, cluster_edits, completion, kinds, ports, running, view
 from host_tools.attached import Asked
 from host_tools.client import Client, NotCommitted
 from host_tools.cluster import AUTO, CLIENT_PORT, LOOPBACK, MAX_NODE, PORT, Cluster, Member
@@ -28,7 +28,6 @@ from host_tools.options import (
 
 WAIT_S = 600.0  # until a new member has caught up: its board may have to be plugged in
 LOOK_S = 0.2
-ALIVE_MS = 3000  # a voter heard by the leader since then counts on
 
 node_argument = click.argument(
     "node", type=click.IntRange(1, MAX_NODE), metavar="ID", shell_complete=completion.nodes
@@ -326,12 +325,13 @@ def _check_removal(told: Membership, node: int) -> None:
         raise Failure(f"node {node} is the last voter: add another one first", NOT_POSSIBLE)
     if not told.leader or node not in told.voters:
         return
-    silent = [i for i in rest if i != told.leader and (told.nodes[i].heard_ms or 0) > ALIVE_MS]
+    standing = running.voters(told).standing - {node}
     needed = len(rest) // 2 + 1
-    if len(rest) - len(silent) < needed:
+    if len(standing) < needed:
+        silent = next(voter for voter in rest if voter not in standing)
         raise Failure(
-            f"without node {node}, {len(rest) - len(silent)} of {len(rest)} voters answer, and "
-            f"{needed} are needed: remove node {silent[0]} first, which isn't heard",
+            f"without node {node}, {len(standing)} of {len(rest)} voters answer, and {needed} are "
+            f"needed: remove node {silent} first, which isn't heard",
             NOT_POSSIBLE,
         )
 
