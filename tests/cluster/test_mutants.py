@@ -312,9 +312,10 @@ MUTANTS = [
 
 # Of the mistakes that one in a hundred seeds shows, a seed that did: the search begins there
 RARE = {
-    SilentToEarlierTerms: 102,
-    EntriesWrittenBeforeTheTerm: 105,
-    DoubtForgottenAtOnce: 46,
+    LongerLogIsNewerLog: 31,
+    SilentToEarlierTerms: 109,
+    EntriesWrittenBeforeTheTerm: 125,
+    DoubtForgottenAtOnce: 60,
     RescuedCommandsWithoutTime: 300,
 }
 
