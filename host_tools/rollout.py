@@ -42,20 +42,22 @@ BOOT_S = 30.0  # the first start after flashing makes a file system
 LOOK_S = 0.3
 HEARD_S = 5.0  # until a leader has heard a node that has come up
 
-# The hash of as many bytes of the application as the firmware file has of it
+# The hash of as many bytes of the application as the firmware file has of it; some blocks at a
+# time, for a board that is silent for long is taken for one that doesn't answer
 APPLICATION_HASH = """
-def application_hash(label, size):
-    from binascii import hexlify
-    from esp32 import Partition
-    from hashlib import sha256
-    buf = memoryview(bytearray(4096))
-    app = Partition.find(Partition.TYPE_APP, label=label)[0]
-    sum = sha256()
-    for block in range((size + 4095) // 4096):
+from binascii import hexlify
+from esp32 import Partition
+from hashlib import sha256
+buf = memoryview(bytearray(4096))
+app = Partition.find(Partition.TYPE_APP, label={label!r})[0]
+sum = sha256()
+def take(first, last):
+    for block in range(first, last):
         app.readblocks(block, buf)
-        sum.update(buf[:min(4096, size - block * 4096)])
-    print(repr(hexlify(sum.digest()).decode()))
+        sum.update(buf[:min(4096, {size} - block * 4096)])
 """
+HASH_BLOCKS = 64
+BLOCK_BYTES = 4096
 
 
 class NotUp(Exception):
@@ -291,8 +293,11 @@ class Rollout:
             return True
         data = flashing.application(image, board)
         label = next(p.name for p in board.partitions if p.type == APP)
-        repl.run(APPLICATION_HASH)
-        held = repl.value(f"application_hash({label!r}, {len(data)})")
+        repl.run(APPLICATION_HASH.format(label=label, size=len(data)))
+        blocks = -(-len(data) // BLOCK_BYTES)
+        for first in range(0, blocks, HASH_BLOCKS):
+            repl.run(f"take({first}, {min(first + HASH_BLOCKS, blocks)})")
+        held = repl.value("print(repr(hexlify(sum.digest()).decode()))")
         return bool(held == hashlib.sha256(data).hexdigest())
 
     def _deploy(self, job: Job, is_led: bool) -> None:
