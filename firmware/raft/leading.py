@@ -170,7 +170,7 @@ class Leading:
             try:
                 self._look_after_members(settled)
             except Refused:
-                pass  # no room in the flash just now: at the next check
+                pass  # no room in the flash, or nobody fit to lead just now: at the next check
         return True
 
     # Members
@@ -202,7 +202,10 @@ class Leading:
         return self.core.commit < max(self.own_term_from, self.core.members_index)
 
     def change(self, data):
-        """Append another configuration (bytes, valid), which takes effect; returns its index."""
+        """Append another configuration (bytes, valid), which takes effect; returns its index.
+
+        Raises Busy, or Refused if it may not follow on this one.
+        """
         core = self.core
         if self._changes() or self.successor:
             raise Busy("another change of members or leader is under way: try again")
@@ -274,7 +277,10 @@ class Leading:
     # Handing over (dissertation 3.10)
 
     def transfer(self, node=0):
-        """Make that voter the leader, or with 0 whoever is fit; proposals wait meanwhile."""
+        """Make that voter the leader, or with 0 whoever is fit; proposals wait meanwhile.
+
+        Raises Busy, or Refused if there is none that could. Given up after an election timeout.
+        """
         if self.successor:
             raise Busy("leadership is being handed over already: try again")
         node = node or self._best(0)
@@ -307,6 +313,7 @@ class Leading:
     # Proposals and reads
 
     def propose(self, kind, data):
+        """As `Core.propose`."""
         core = self.core
         if len(data) > MAX_DATA:
             raise TooLong("an entry has at most %d bytes, this one %d" % (MAX_DATA, len(data)))
@@ -320,6 +327,7 @@ class Leading:
         return self.log.last
 
     def read(self, token, asking=0):
+        """As `Core.read`; asking: the node whose question it is, by the number `token`."""
         core = self.core
         if self.has_lease():
             return self._answer_read(token, core.commit, asking)

@@ -4,6 +4,7 @@ import random
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,7 +58,7 @@ class Adder(threading.Thread):
                     self.unknown += 1
 
 
-class Rude(threading.Thread):
+class Rude(threading.Thread, ABC):
     """Sends what it has made, again and again, to all nodes' ports for clients; reads nothing."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -79,8 +80,9 @@ class Rude(threading.Thread):
                     own.sendto(self.datagram(node), ("127.0.0.1", port))
                     self.sent += 1
 
+    @abstractmethod
     def datagram(self, node: int) -> bytes:
-        raise NotImplementedError
+        """What that node gets next."""
 
 
 class Deaf(Rude):
