@@ -101,8 +101,7 @@ class Board:
             console.node = node
         if wifi:
             node.facts = wifi.facts
-            if node.discovery:
-                wifi.on_address = node.discovery.look
+            wifi.on_address = node.greeter.look
         if wifi and others:
             tasks.start("peers", watch_peers, node, others, wifi, events)
         if "watchdog_ms" in board:

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator
 from host_tools import cluster as cluster_file
 from host_tools import membership
 from host_tools.cluster import AUTO
-from host_tools.discovery import Finder
-from host_tools.firmware import messages, requests
+from host_tools.finder import Finder, Reply
+from host_tools.firmware import access, draw, messages, requests, seal
 from host_tools.membership import Membership
 from host_tools.pace import MAX_RESEND_S, RESEND_S, Pace
 
 PROBE = requests.read(requests.get_query(b"?"), messages.LEADER)
+MAX_UNDER_WAY = 256  # requests that are remembered
 NO_EFFECT = "nothing was changed; try again"
 OPEN_OUTCOME = "the command may have taken effect, or may yet: read the key before you go on"
 
@@ -61,9 +62,12 @@ class Asking:
         self.timeout = timeout
         self.leader = 0
         self._addresses = _resolve(self.cluster)
-        self._codec = messages.Codec(0, self.cluster.name)
+        key = seal.keys_of(["00" * 32], self.cluster.name)[0]
+        self._caller = access.Caller([access.credential(key, access.OWNER, access.ADMIN)], draw)
+        # (node, number) -> (kind, payload): to be sent again if the node's challenge was another
+        self._under_way: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._finder = Finder(self._codec, self._socket)
+        self._finder = Finder(self._caller, self._socket)
         for member in self.cluster.nodes.values():
             if member.host == AUTO:
                 self._finder.ports[member.id] = member.client_port
@@ -217,14 +221,18 @@ class Asking:
     def _send(self, node: int, kind: int, number: int, payload: bytes) -> None:
         if node not in self._addresses:
             return  # it has yet to be found
-        n = self._codec.request(node, kind, number, payload)
+        n = self._caller.request(node, kind, number, payload)
+        self._under_way.pop((node, number), None)
+        self._under_way[node, number] = kind, payload
+        if len(self._under_way) > MAX_UNDER_WAY:
+            del self._under_way[next(iter(self._under_way))]
         try:
-            self._socket.sendto(self._codec.frame(n), self._addresses[node])
+            self._socket.sendto(self._caller.frame(n), self._addresses[node])
         except OSError:
             return  # a lost datagram, like any other
 
-    def _receive(self, until: float) -> tuple[int, int, int, int, bytes] | None:
-        """The next reply (see Codec.decode_reply) from where its node is; None at `until`."""
+    def _receive(self, until: float) -> Reply | None:
+        """The next reply (see Caller.read) from where its node is; None at `until`."""
         while True:
             left = until - time.monotonic()
             if left <= 0:
@@ -236,16 +244,22 @@ class Asking:
                 return None
             except OSError:
                 continue  # some systems tell here that a node's port is closed
-            found = self._finder.hear(data, time.monotonic())
-            if found:
-                self._addresses[found] = sender
-                nodes, kind, number, payload = self._open_question
-                if found in nodes:
-                    self._send(found, kind, number, payload)
+            reply: Reply | None = self._caller.read(data)
+            if reply is None:
                 continue
-            reply: tuple[int, int, int, int, bytes] | None = self._codec.decode_reply(data)
-            if reply and self._addresses.get(reply[0]) == sender:
+            node, number, status, _, result = reply
+            if self._finder.hear(reply, time.monotonic()):
+                self._addresses[node] = sender
+                nodes, kind, number, payload = self._open_question
+                if node in nodes:
+                    self._send(node, kind, number, payload)
+            elif self._addresses.get(node) != sender:
+                continue
+            elif status != messages.STALE:
                 return reply
+            elif result and (node, number) in self._under_way:
+                kind, payload = self._under_way[node, number]
+                self._send(node, kind, number, payload)
 
     # What to say if there is no answer
 

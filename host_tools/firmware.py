@@ -10,18 +10,20 @@ if not (FIRMWARE / "raft").is_dir():
 sys.path.insert(0, str(FIRMWARE))
 
 from raft import (  # noqa: E402
+    access,
     admin,
-    discovery,
     kv,
     members,
     messages,
     requests,
+    seal,
     sessions,
     udp,
     watching,
 )
 from raft.compaction import Compaction, sectors_needed  # noqa: E402
 from raft.core import ROLES  # noqa: E402
+from raft.interpreter import draw  # noqa: E402
 from raft.log import Log  # noqa: E402
 from raft.machines import Machines  # noqa: E402
 from raft.store import Store  # noqa: E402
@@ -33,12 +35,14 @@ __all__ = [
     "Log",
     "Machines",
     "Store",
+    "access",
     "admin",
-    "discovery",
+    "draw",
     "kv",
     "members",
     "messages",
     "requests",
+    "seal",
     "sectors_needed",
     "sessions",
     "udp",

@@ -15,6 +15,7 @@ import asyncio
 import struct
 
 from raft import messages, requests, sessions
+from raft.access import ADMIN, OWNER, Caller, credential
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, Gone, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint
@@ -43,6 +44,8 @@ class Client:
         self._life_s = 0  # of the session, unused
         self._used = 0  # when it last was, in ticks
         self._in_doubt = False  # its last command
+        own = [credential(key, OWNER, ADMIN) for key in node.seal.keys]
+        self._caller = Caller(own, draw, node.is_secret, node.codec.buf)
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
@@ -183,20 +186,23 @@ class Client:
         address = self._node.client_address(leader)
         if address:
             request.sent(leader, passed_ms)
-            codec = self._node.codec  # its buffer is free whenever a task has its turn
-            n = codec.request(leader, request.kind, request.number, request.payload)
-            endpoint.send(codec.frame(n), address)
+            # The codec's buffer is free whenever a task has its turn.
+            n = self._caller.request(leader, request.kind, request.number, request.payload)
+            endpoint.send(self._caller.frame(n), address)
 
     def _hear(self, endpoint, request):
         """Take in what has come; the leader's answer, if it was there."""
         answer = None
         frame = endpoint.receive()
         while frame is not None:  # all of it, for the buffer is used to send, too
-            reply = self._node.codec.decode_reply(frame)
+            reply = self._caller.read(frame)
             if reply is not None and request.first <= reply[1] <= request.number:
-                _, number, status, hint, result = reply
+                node, number, status, hint, result = reply
                 if status == messages.OK:
-                    answer = bytes(result)
+                    answer = result
+                elif status == messages.STALE:
+                    if result and number == request.number:
+                        request.unheard(node)
                 elif number == request.number and request.copies:
                     request.refused(status)
                     request.redirected(hint)
@@ -234,6 +240,13 @@ class _Request(Attempts):
         self.hint = 0
         self._due_ms = passed_ms + self._wait_ms
         self._wait_ms = min(2 * self._wait_ms, MAX_RESEND_MS)
+
+    def unheard(self, node):
+        """One copy wasn't let in, and `node` has told how it would be."""
+        if self.copies:
+            self.copies -= 1
+            self.hint = node
+            self._due_ms = 0
 
     def redirected(self, hint):
         """The node that was asked last names another one."""

@@ -2,7 +2,7 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. collect_early(), unload(name), uncancel(task), serve(endpoint,
+free_heap() -> int | None: bytes. aes_cbc(key, iv): has `encrypt` and `decrypt`, both (from, to). collect_early(), unload(name), uncancel(task), serve(endpoint,
 handle): see there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
@@ -51,6 +51,12 @@ if sys.implementation.name == "micropython":
     def read_into(sock, buf):
         """How many bytes were read into `buf`; None if none wait."""
         return sock.readinto(buf)
+
+    def aes_cbc(key, iv):
+        """AES in CBC mode, once in one direction."""
+        from cryptolib import aes
+
+        return aes(key, 2, iv)
 
     JOINS_DATAGRAMS = True
     NAME = "MicroPython %d.%d.%d" % sys.implementation.version[:3]
@@ -112,6 +118,20 @@ else:
             return sock.recv_into(buf)
         except BlockingIOError:
             return None
+
+    class aes_cbc:
+        """AES in CBC mode, once in one direction."""
+
+        def __init__(self, key, iv):
+            from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+            self._cipher = Cipher(algorithms.AES(key), modes.CBC(iv))
+
+        def encrypt(self, text, to):
+            to[:] = self._cipher.encryptor().update(bytes(text))
+
+        def decrypt(self, text, to):
+            to[:] = self._cipher.decryptor().update(bytes(text))
 
     JOINS_DATAGRAMS = False
     NAME = "CPython %d.%d.%d" % sys.version_info[:3]

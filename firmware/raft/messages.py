@@ -3,16 +3,19 @@
 Every datagram is one frame, little endian, of at most 1,400 bytes:
 
     offset  size  what
-    0       1     0xA1: mark 0xA, format version 1
+    0       1     0xA2: mark 0xA, format version 2
     1       1     kind
     2       1     from: node id 1..254; 0 is a client
     3       1     to: node id 1..254; 0 is a client
-    4       2     cluster: 16 bits of the CRC-32 of the cluster's name
+    4       2     key: the number of the cluster's key by which it is sealed
     6       2     length of the frame, seal included
     8       n     body
-    8 + n   4     seal (`seal.py`)
+    8 + n   m     seal: 20 bytes between nodes (`seal.py`), 35 from clients, 16 to them (`access.py`)
 
-All messages between nodes have one body of 20 bytes, and so a frame of 32 without entries:
+A kind above 0x80 tells that what follows the fixed part of
+the body is hidden (`secrecy.py`).
+
+All messages between nodes have one body of 20 bytes, and so a frame of 48 without entries:
 
     kind             term       index         log term      commit     ctx
     PRE_VOTE         would-be   last index    its term      own commit 0
@@ -73,23 +76,25 @@ Between clients and nodes (`request` is the client's own number, given back in t
     MEMBERS  u32 request (the answer: `status.py`)
     REPLY    u32 request, u8 status, u8 leader's id or 0, result
 
+A request to 0 is for every node that hears it, and answered with STALE.
+
 Terms, indexes and rounds stay below 2^30, so that they are small integers on a 32-bit
 MicroPython: no allocation, and 34 years of one entry a second.
 """
 
 import struct
-from binascii import crc32
 
-import raft.seal as seal
 from raft.members import is_valid
+from raft.seal import SEAL_BYTES, TAG_BYTES
+from raft.secrecy import HIDDEN, ROOM
 
 MAX_DATAGRAM = 1400  # bytes; lwIP never delivers a fragmented one (over 1,472)
 BUFFER_BYTES = 2 * MAX_DATAGRAM  # room to receive what a leader has under way to one peer
 HEADER_BYTES = 8
 PEER_BYTES = 28  # header and body of a message between nodes
-EMPTY_BYTES = PEER_BYTES + seal.SEAL_BYTES  # a heartbeat, a vote request
+EMPTY_BYTES = PEER_BYTES + SEAL_BYTES  # a heartbeat, a vote request
 ENTRY_HEADER_BYTES = 7
-ENTRIES_BYTES = MAX_DATAGRAM - EMPTY_BYTES  # room for entries in one datagram
+ENTRIES_BYTES = MAX_DATAGRAM - EMPTY_BYTES - ROOM  # room for entries in one datagram
 MAX_DATA = 1200  # bytes of one entry's data
 PIECE_HEADER_BYTES = 12
 MAX_PIECE = 512  # bytes of one piece of a snapshot
@@ -120,7 +125,7 @@ REPLY = 35
 WATCH = 36
 ADMIN = 37
 MEMBERS = 38
-HELLO = 39  # discovery.py
+HELLO = 39  # between nodes (hello.py)
 
 # How a READ is to be answered
 ANY = 0
@@ -141,12 +146,13 @@ LOST = 4  # leadership ended while the command was waiting: ask again, under the
 BAD = 5  # malformed; this request had no effect
 GONE = 6  # what was to be told has been forgotten; the result says from where on it is known
 REFUSED = 7  # the result says why (text); this request had no effect
+STALE = 8  # it doesn't show the node's challenge, which is the result; it had no effect
 
-MARK = 0xA1
+MARK = 0xA2
+REQUEST_BYTES = HEADER_BYTES + 4
+REPLY_BYTES = HEADER_BYTES + 6
+MAX_REPLY = MAX_DATAGRAM - REPLY_BYTES - TAG_BYTES - ROOM  # bytes of the result in a REPLY
 _PEER = "<BBBBHHIIIII"
-_CLIENT = "<BBBBHHI"
-_REPLY_BYTES = 14
-MAX_REPLY = MAX_DATAGRAM - _REPLY_BYTES - seal.SEAL_BYTES  # bytes of the result in a REPLY
 
 
 class Message:
@@ -170,11 +176,6 @@ class Message:
         self.entries = ()  # of (term: int, kind: int, data: bytes)
 
 
-def cluster_number(name):
-    """The 16 bits by which frames of the cluster `name` (str) are known."""
-    return crc32(name.encode()) & 0xFFFF
-
-
 def frame_bytes(buf, at, end):
     """The length of the frame that begins at `at` in `buf`, or `end` - `at` if none does.
 
@@ -187,15 +188,17 @@ def frame_bytes(buf, at, end):
 
 
 class Codec:
-    """Frames of one node (or, with `node` 0, of a client) of the cluster `name`.
+    """Frames between node `node` and its peers. sessions: peer -> its `seal.Session`.
 
     Frames are written into `buf`; `frame(n)` is a view of its first n bytes, valid until the
-    next one is written.
+    next one is written. stranger: who, without a session, claims to have sent what was refused
+    last; 0: nobody.
     """
 
-    def __init__(self, node, name):
+    def __init__(self, node, sessions):
         self.node = node
-        self.cluster = cluster_number(name)
+        self.sessions = sessions
+        self.stranger = 0
         self.buf = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buf)
         self._empty = self.view[:EMPTY_BYTES]
@@ -204,133 +207,103 @@ class Codec:
         return self._empty if n == EMPTY_BYTES else self.view[:n]
 
     def encode(self, m):
-        """Write Message `m` into the buffer; returns the frame's bytes."""
+        """Write Message `m` into the buffer; returns the frame's bytes, 0 without a session."""
+        session = self.sessions.get(m.dst)
+        if session is None:
+            return 0
         buf = self.buf
+        kind = m.kind
         n = PEER_BYTES
-        for term, kind, data in m.entries:
+        for term, entry_kind, data in m.entries:
             size = len(data)
-            struct.pack_into("<IHB", buf, n, term, size, kind)
+            struct.pack_into("<IHB", buf, n, term, size, entry_kind)
             n += ENTRY_HEADER_BYTES
             buf[n : n + size] = data
             n += size
-        if m.kind == SNAPSHOT:
+        if kind == SNAPSHOT:
             struct.pack_into("<III", buf, n, m.offset, m.size, m.crc)
             n += PIECE_HEADER_BYTES
             buf[n : n + len(m.data)] = m.data
             n += len(m.data)
+        if n > PEER_BYTES and session.hides:
+            n = session.hides.hide(buf, self.view, PEER_BYTES, n)
+            kind |= HIDDEN
         struct.pack_into(
-            _PEER, buf, 0, MARK, m.kind, self.node, m.dst, self.cluster, n + seal.SEAL_BYTES,
+            _PEER, buf, 0, MARK, kind, self.node, m.dst, session.key_number, n + SEAL_BYTES,
             m.term, m.index, m.log_term, m.commit, m.ctx,
         )  # fmt: skip
-        return seal.close(buf, self.view, n)
+        return session.close(buf, self.view, n)
 
     def decode(self, buf, m):
-        """Read the frame `buf` (bytes or memoryview) into Message `m`.
+        """Read the frame `buf` (memoryview of what may be written) into Message `m`.
 
         Returns False, with nothing but `m` touched, for whatever isn't a well-formed
-        message from another node to this one.
+        message to this node from another one, as both are now, or was there before.
         """
-        # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
-        # it search for neighbours, which costs more than all the rest.
         n = len(buf)
         if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
             return False
-        kind = buf[1]
-        if kind < PRE_VOTE or kind > OUT or not seal.open(buf):
+        session = self.sessions.get(buf[2])
+        if session is None:
+            self.stranger = buf[2]
             return False
-        cluster, size = struct.unpack_from("<HH", buf, 4)
-        term, index = struct.unpack_from("<II", buf, 8)
-        log_term, commit = struct.unpack_from("<II", buf, 16)
-        ctx = struct.unpack_from("<I", buf, 24)[0]
-        src = buf[2]
-        if cluster != self.cluster or size != n or term == 0 or term > MAX_NUMBER:
+        if not session.open(buf, n):
             return False
-        if src == self.node or src == 0 or src == 255:
-            return False
-        if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
-            return False
-        m.kind = kind
-        m.src = src
-        m.dst = self.node
-        m.term = term
-        m.index = index
-        m.log_term = log_term
-        m.commit = commit
-        m.ctx = ctx
-        if n == EMPTY_BYTES:
-            m.entries = ()
-            return kind != SNAPSHOT
-        if kind == SNAPSHOT:
-            return _piece(buf, n - seal.SEAL_BYTES, m)
-        if kind != APPEND and kind != RESCUE:
-            return False
-        return _entries(buf, n - seal.SEAL_BYTES, m)
-
-    def request(self, node, kind, number, payload=b""):
-        """A client's frame to `node` into the buffer, whoever has this codec; returns its bytes."""
-        return self._client(kind, 0, node, number, payload, HEADER_BYTES + 4)
-
-    def reply(self, number, status, leader, result=b""):
-        """A node's answer to a client into the buffer; returns the frame's bytes."""
-        self.buf[HEADER_BYTES + 4] = status
-        self.buf[HEADER_BYTES + 5] = leader
-        return self._client(REPLY, self.node, 0, number, result, _REPLY_BYTES)
-
-    def _client(self, kind, src, dst, number, payload, n):
-        end = n + len(payload)
-        if end + seal.SEAL_BYTES > MAX_DATAGRAM:
-            raise ValueError("%d bytes don't fit into a datagram" % len(payload))
-        struct.pack_into(
-            _CLIENT, self.buf, 0, MARK, kind, src, dst,
-            self.cluster, end + seal.SEAL_BYTES, number,
-        )  # fmt: skip
-        self.buf[n:end] = payload
-        return seal.close(self.buf, self.view, end)
-
-    def decode_request(self, buf):
-        """(kind, request, payload: memoryview) of a client's frame `buf` to this node, or None."""
-        n = len(buf)
-        if not self._is_client_frame(buf, n, HEADER_BYTES + 4):
-            return None
-        if buf[2] != 0 or buf[3] != self.node:
-            return None
-        if not WRITE <= buf[1] <= MEMBERS or buf[1] == REPLY:
-            return None
-        payload = memoryview(buf)[HEADER_BYTES + 4 : n - seal.SEAL_BYTES]
-        return buf[1], struct.unpack_from("<I", buf, HEADER_BYTES)[0], payload
-
-    def decode_reply(self, buf):
-        """(node, request, status, leader, result: bytes) of a node's frame to a client, or None."""
-        n = len(buf)
-        if not self._is_client_frame(buf, n, _REPLY_BYTES) or buf[1] != REPLY or buf[3] != 0:
-            return None
-        number = struct.unpack_from("<I", buf, HEADER_BYTES)[0]
-        result = buf[_REPLY_BYTES : n - seal.SEAL_BYTES]
-        return buf[2], number, buf[HEADER_BYTES + 4], buf[HEADER_BYTES + 5], result
-
-    def _is_client_frame(self, buf, n, least):
-        if n < least + seal.SEAL_BYTES or n > MAX_DATAGRAM or buf[0] != MARK:
-            return False
-        if not seal.open(buf):
-            return False
-        return struct.unpack_from("<HH", buf, 4) == (self.cluster, n)
+        start, end = PEER_BYTES, n - SEAL_BYTES
+        if buf[1] & HIDDEN:
+            start, end = session.reveal(buf, start, end)
+            if not start:
+                return False
+        return parse(buf, m, start, end)
 
 
-def _piece(buf, end, m):
-    start = PEER_BYTES + PIECE_HEADER_BYTES
+def parse(buf, m, start, end):
+    """Read a frame that is known to be from a peer into Message `m`.
+
+    What follows its body lies from `start` to `end`. Returns False for what is not well-formed.
+    """
+    # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
+    # it search for neighbours, which costs more than all the rest.
+    kind = buf[1] & ~HIDDEN
+    term, index = struct.unpack_from("<II", buf, 8)
+    log_term, commit = struct.unpack_from("<II", buf, 16)
+    ctx = struct.unpack_from("<I", buf, 24)[0]
+    if not PRE_VOTE <= kind <= OUT or term == 0 or term > MAX_NUMBER:
+        return False
+    if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
+        return False
+    m.kind = kind
+    m.src = buf[2]
+    m.dst = buf[3]
+    m.term = term
+    m.index = index
+    m.log_term = log_term
+    m.commit = commit
+    m.ctx = ctx
+    if start == end:
+        m.entries = ()
+        return kind != SNAPSHOT
+    if kind == SNAPSHOT:
+        return _piece(buf, start, end, m)
+    if kind != APPEND and kind != RESCUE:
+        return False
+    return _entries(buf, start, end, m)
+
+
+def _piece(buf, at, end, m):
+    start = at + PIECE_HEADER_BYTES
     if not 0 < end - start <= MAX_PIECE:
         return False
     m.entries = ()
-    m.offset, m.size = struct.unpack_from("<II", buf, PEER_BYTES)
-    m.crc = struct.unpack_from("<I", buf, PEER_BYTES + 8)[0]
+    m.offset, m.size = struct.unpack_from("<II", buf, at)
+    m.crc = struct.unpack_from("<I", buf, at + 8)[0]
     m.data = bytes(buf[start:end])
     return m.size <= MAX_NUMBER and m.crc <= MAX_NUMBER and m.offset + len(m.data) <= m.size
 
 
-def _entries(buf, end, m):
+def _entries(buf, n, end, m):
     # The terms of a log never fall, and none is above the sender's own.
     out = []
-    n = PEER_BYTES
     floor = m.log_term if m.kind == APPEND else 1
     while n < end:
         if n + ENTRY_HEADER_BYTES > end:

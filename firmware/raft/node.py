@@ -3,16 +3,19 @@
 import asyncio
 
 from raft import interpreter, messages, udp
+from raft.access import Gate
 from raft.changes import Changes
 from raft.compaction import Compaction, sectors_needed
 from raft.core import ELECTION_MS, HEARTBEAT_MS, LEADER, ROLES, Core, Refused
 from raft.events import Events
+from raft.hello import Greeter
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.kv import KeyValue
 from raft.leading import OTHERS_PACE_MS
 from raft.log import Log
 from raft.machines import Machines
 from raft.messages import Codec, Message
+from raft.seal import Seal, keys_of
 from raft.service import Service
 from raft.sessions import SESSION_S, Sessions
 from raft.store import Store
@@ -24,6 +27,7 @@ REPORT_MS = 2000  # between two `stat` events
 DEAD_S = 600  # without a word from a voter: it is taken for dead
 LEAST_VOTERS = 3  # that are left when the dead are removed
 LEAVE_STEP_MS = 10
+NO_KEY = "00" * 32
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
 APPLY_BURST = 16  # entries applied before anything else has its turn
 
@@ -64,6 +68,8 @@ class Node:
         self._least_voters = dead.get("least", LEAST_VOTERS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._session_s = config.get("session_s", SESSION_S)
+        self._keys = keys_of(config.get("keys", [NO_KEY]), self.cluster)
+        self.is_secret = config.get("secrecy", False)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
         self._is_driving = False
@@ -82,6 +88,7 @@ class Node:
         from raft.config import ConfigError
         from raft.recovery import identify
 
+        self.draw = interpreter.draw
         self.store = Store(partition, self.id)
         needed = sectors_needed(self.sessions.max_bytes)
         if self.store.sectors < needed:
@@ -90,11 +97,13 @@ class Node:
                 "%d KB, this one has %d KB"
                 % (self.sessions.max_bytes, needed * 4, self.store.sectors * 4)
             )
-        self._stranger = identify(self.store, memory, interpreter.draw) if memory else None
-        self.codec = Codec(self.id, self.cluster)
+        self._stranger = identify(self.store, memory, self.draw) if memory else None
+        self.seal = Seal(self.id, self._keys, self.draw, self.is_secret)
+        self.codec = Codec(self.id, self.seal.sessions)
+        self.gate = Gate(self.id, self._keys, self.draw, self.codec.buf)
         self.core = Core(
             self.id, self._founders, Log(self.store), self.store.term, self.store.vote,
-            interpreter.draw, self._heartbeat_ms, self._election_ms, self.store.doubt,
+            self.draw, self._heartbeat_ms, self._election_ms, self.store.doubt,
             self._lease, self.dead_ms if self._removes_dead else 0, self._least_voters,
         )  # fmt: skip
         self.compaction = Compaction(self.store, self.core, self.sessions)
@@ -116,9 +125,7 @@ class Node:
         self.addresses = {}  # of other nodes, those that were members too; None: not known yet
         for peer in self.others():
             self._note_address(peer)
-        self.discovery = None
-        if self._is_anybody_auto():
-            self._discover()
+        self.greeter = Greeter(self, self.seal, self._clients, self._places, self.addresses)
 
     def age_ms(self):
         """How old its copy of the state may be, in ms: see `Core.age_ms`."""
@@ -145,11 +152,10 @@ class Node:
         After a failure nothing in RAM is to be trusted: make a new Node from the flash.
         """
         self._tell_recovery()
+        self.greeter.step(0)
         self._start("peers", self._serve_peers)
         self._start("clients", self._serve_clients)
         self._start("tick", self._tick)
-        if self.discovery:
-            self._start("hello", self.discovery.run)
         try:
             await self._stopped.wait()
         finally:
@@ -202,11 +208,14 @@ class Node:
         await self._clients.serve(self._hear_clients)
 
     async def _tick(self):
+        greeted = ticks_ms()
         while True:
             await sleep_ms(self._pause_ms())
             self._take_in()  # after a stall, what has waited in the socket goes first
             self.core.tick()
             self._drive()
+            self.greeter.step(ticks_diff(self.now, greeted))
+            greeted = self.now
             self.has_ticked = True
             if self.service.watching:
                 self.service.watching.tick()
@@ -265,6 +274,9 @@ class Node:
                 self.core.step(m)
             else:
                 self.dropped += 1
+                if self.codec.stranger:
+                    self.greeter.meet(self.codec.stranger)
+                    self.codec.stranger = 0
 
     def _drive(self):
         """Do what the core wants done, in the order that Ready names."""
@@ -326,7 +338,10 @@ class Node:
             address = self.addresses.get(m.dst)
             if address:  # else a lost datagram
                 n = self.codec.encode(m)
-                self.endpoint.send(self.codec.frame(n), address)
+                if n:
+                    self.endpoint.send(self.codec.frame(n), address)
+                else:
+                    self.greeter.meet(m.dst)
 
     def _apply(self):
         core = self.core
@@ -356,7 +371,6 @@ class Node:
         """The configuration is another one: note where its members are."""
         core = self.core
         members = self._members = core.members
-        is_new = False
         for peer in members.ids:
             place = members.place(peer)
             if peer != self.id and place[0] and self._places.get(peer) != place:
@@ -366,16 +380,10 @@ class Node:
                 except OSError:  # a name out of some config.json, which isn't known now
                     self._places[peer] = (AUTO,) + place[1:]
                     self._note_address(peer)
-                is_new = True
+                self.greeter.meet(peer)
         for peer in self.others():
             if members.ids and peer not in members.ids:
                 del self._places[peer]  # but there it may be told that it is out
-        if is_new and self._is_anybody_auto():
-            if self.discovery:
-                self.discovery.meet()
-            else:
-                self._discover()
-                self._start("hello", self.discovery.run)
         self.events(
             "members", index=core.members_index, voters=_listed(members.voters),
             others=_listed(members.others),
@@ -387,14 +395,6 @@ class Node:
             self.addresses.setdefault(peer, None)  # it may have been found before it was added
         else:
             self.addresses[peer] = resolve(host, port)
-
-    def _is_anybody_auto(self):
-        return any([place[0] == AUTO for place in self._places.values()])
-
-    def _discover(self):
-        from raft.discovery import Discovery  # some KB of heap, where it is needed
-
-        self.discovery = Discovery(self, self._clients, self._places, self.addresses)
 
     # Events
 
@@ -432,6 +432,8 @@ class Node:
 
     def _report(self):
         core = self.core
+        if self.seal.renew():
+            self.greeter.look()
         self.events(
             "stat", role=core.role_name, term=core.term, leader=core.leader,
             commit=core.commit, applied=self.applied, last=core.log.last,

@@ -3,12 +3,13 @@
 import struct
 
 from raft import messages
+from raft.access import ROLES, role_for
 from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
 from raft.sessions import SESSION_S, entry
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 MAX_WAITING_BYTES = 8192  # of such commands and queries
-MAX_REQUEST = 1160  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
+MAX_REQUEST = 1225  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
 
 _STATUS = {
     NotLeader: messages.NOT_LEADER,
@@ -27,6 +28,7 @@ class Service:
         self._session_s = session_s
         self._machine = node.sessions
         self._codec = node.codec
+        self._gate = node.gate
         self.endpoint = endpoint
         self._writes = {}  # index -> (term, client): commands in the log that wait
         self._clients = {}  # client -> index: so that a copy isn't proposed again
@@ -48,26 +50,31 @@ class Service:
             data, sender = datagram
             if not isinstance(sender, tuple):
                 sender = bytes(sender)  # the unix port's raw address, made hashable
-            if self._node.discovery and self._node.discovery.hear(data, sender):
+            if self._node.greeter.hear(data, sender):
                 continue
-            request = self._codec.decode_request(data)
+            request = self._gate.hear(data)
             if request is None:
                 self.dropped += 1
-                continue
-            kind, number, payload = request
-            client = (sender, number)
-            if kind == messages.WRITE:
-                self._write(client, bytes(payload))
-            elif kind == messages.READ:
-                self._read(client, bytes(payload))
-            elif kind == messages.WATCH:
-                self._watch(client, bytes(payload))
-            elif kind == messages.ADMIN:
-                self._order(client, bytes(payload))
-            elif kind == messages.STATUS or kind == messages.MEMBERS:
-                self._tell(client, kind)
             else:
-                self.dropped += 1
+                self._take(sender, *request)
+
+    def _take(self, sender, kind, number, payload, guest):
+        client = (sender, number, guest)
+        if kind == 0:
+            self._reply(client, messages.STALE, self._gate.challenge)
+        elif guest[0].role < role_for(kind):
+            may = ROLES[guest[0].role], ROLES[role_for(kind)]
+            self._reply(client, messages.REFUSED, ("its role is %s, not %s" % may).encode())
+        elif kind == messages.WRITE:
+            self._write(client, bytes(payload))
+        elif kind == messages.READ:
+            self._read(client, bytes(payload))
+        elif kind == messages.WATCH:
+            self._watch(client, bytes(payload))
+        elif kind == messages.ADMIN:
+            self._order(client, bytes(payload))
+        else:
+            self._tell(client, kind)
 
     def _tell(self, client, kind):
         from raft import status
@@ -250,9 +257,9 @@ class Service:
             self._reply(client, messages.OK, before + answer)
 
     def _reply(self, client, status, result=b""):
-        sender, number = client
+        sender, number, guest = client
         leader = self._core.leader or self._core.successor
-        n = self._codec.reply(number, status, leader, result)
+        n = self._gate.reply(guest, number, status, leader, result)
         self.endpoint.send(self._codec.frame(n), sender)
 
 

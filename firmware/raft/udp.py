@@ -8,7 +8,7 @@ import struct
 from raft import interpreter
 from raft.messages import frame_bytes
 
-AUTO = "auto"  # a host that is to be found (discovery.py)
+AUTO = "auto"  # a host that is to be found (hello.py)
 
 # Another network may have others (host_tools/desktop/loopback.py).
 ANY = "0.0.0.0"  # where a node listens that has to be found: at all addresses of its board

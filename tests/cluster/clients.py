@@ -8,7 +8,7 @@ behaves, and what the sessions are for.
 import struct
 
 from raft import messages, requests, sessions
-from raft.messages import Codec
+from tests.sealing import caller
 
 # Sockets, the second part of an address; the first is the number of a node or client
 PEERS = 0  # a node's for other nodes
@@ -35,7 +35,7 @@ class Watcher:
         self.world = world
         self.number = number
         self.dice = world.dice_of(number)
-        self._codec = Codec(0, world.NAME)
+        self._caller = caller(world.NAME, draw=self.dice.draw)
         self._prefix = self.dice.pick((b"", b"a", b"b"))
         self._request = 0
         self._after = 0
@@ -45,19 +45,25 @@ class Watcher:
         if request != self._request or self.world.draining:
             return
         self._request += 1
-        node = self.dice.pick(self.world.nodes())
-        payload = requests.watch(self._after, self._prefix)
-        n = self._codec.request(node, messages.WATCH, self._request, payload)
-        self.world.send((self.number, CLIENT), (node, CLIENTS), bytes(self._codec.frame(n)))
+        self._send(self.dice.pick(self.world.nodes()))
         patience = self.world.now + self.dice.draw(*WATCH_US)
         self.world.at(patience, self.number, self._ask, self._request)
 
+    def _send(self, node: int) -> None:
+        payload = requests.watch(self._after, self._prefix)
+        n = self._caller.request(node, messages.WATCH, self._request, payload)
+        self.world.send((self.number, CLIENT), (node, CLIENTS), bytes(self._caller.frame(n)))
+
     def hear(self, datagram: bytes) -> None:
         """A datagram has arrived."""
-        reply = self._codec.decode_reply(datagram)
+        reply = self._caller.read(datagram)
         if reply is None or reply[1] != self._request:
             return
-        _, _, status, _, result = reply
+        node, _, status, _, result = reply
+        if status == messages.STALE:
+            if result:
+                self._send(node)
+            return
         self._request += 1  # a second copy of it is none
         watch = self.world.watch
         if status == messages.OK:
@@ -84,7 +90,7 @@ class Client:
         self.dice = world.dice_of(number)
         self.done = 0
         self.is_idle = True
-        self._codec = Codec(0, world.NAME)
+        self._caller = caller(world.NAME, draw=self.dice.draw)
         self._node = 1  # believed to lead
         self._session = 0
         self._command = 0  # number of the latest command of the session
@@ -143,18 +149,21 @@ class Client:
             return requests.cas(self._key, self._seen.get(self._key), value)
         return requests.put(self._key, value)
 
-    def _ask(self) -> None:
+    def _send(self, node: int) -> None:
         kind = messages.READ if self._what == _READ else messages.WRITE
-        n = self._codec.request(self._node, kind, self._request, self._payload)
-        frame = bytes(self._codec.frame(n))
-        self.world.send((self.number, CLIENT), (self._node, CLIENTS), frame)
+        n = self._caller.request(node, kind, self._request, self._payload)
+        frame = bytes(self._caller.frame(n))
+        self.world.send((self.number, CLIENT), (node, CLIENTS), frame)
+
+    def _ask(self) -> None:
+        self._send(self._node)
         if self.dice.one_in(2):  # if it hears nothing, it may ask another one
             self._node = self.dice.pick(self.world.nodes())
         self._wait(RETRY_US)
 
     def hear(self, datagram: bytes) -> None:
         """A datagram has arrived."""
-        reply = self._codec.decode_reply(datagram)
+        reply = self._caller.read(datagram)
         if reply is None:
             return  # it was garbled
         node, request, status, leader, result = reply
@@ -169,6 +178,9 @@ class Client:
         elif status == messages.NOT_LEADER:
             self._node = leader or self.dice.pick(self.world.nodes())
             self._wait(REFUSED_US)
+        elif status == messages.STALE:
+            if result:
+                self._send(node)
         else:
             assert status in (messages.BUSY, messages.LOST), "status %d" % status
             self._wait(REFUSED_US)

@@ -18,8 +18,16 @@ from heapq import heappop, heappush
 import raft.node
 from raft.core import LEADER
 from raft.leading import OTHERS_PACE_MS
-from raft.messages import EMPTY_BYTES, MAX_DATAGRAM, Codec, Message, frame_bytes
+from raft.messages import (
+    EMPTY_BYTES,
+    MAX_DATAGRAM,
+    PEER_BYTES,
+    Message,
+    frame_bytes,
+    parse,
+)
 from raft.node import Node
+from raft.seal import SEAL_BYTES
 from raft.store import StoreError
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client, Watcher
 from tests.cluster.invariants import (
@@ -224,7 +232,7 @@ class SimNode(Node):
         self.store.forgets = world.plan.forgets  # type: ignore[attr-defined]
         self.compaction.eager_at = world.plan.eager_at  # type: ignore[attr-defined]
         self.core.uncommitted_bytes = world.plan.uncommitted_bytes
-        self.now = board.ticks_ms()
+        self.now = self._greeted = board.ticks_ms()
 
     def _event(self, what: str, **facts: object) -> None:
         if what == "alarm":
@@ -250,11 +258,17 @@ class SimNode(Node):
         if self.compaction.restored:
             self.board.life.restored(self.applied)  # type: ignore[union-attr]
 
+    def greet(self) -> None:
+        now = self.board.ticks_ms()
+        self.greeter.step(now - self._greeted)
+        self._greeted = now
+
     def timer(self) -> None:
         """One turn of the driver's `_tick`."""
         self._take_in()
         self.core.tick()
         self._drive()
+        self.greet()
         if self.service.watching:
             self.service.watching.tick()
         if self.core.due_ms() >= self._heartbeat_ms // 2:
@@ -374,6 +388,8 @@ class World:
             self.at(self.now + US, board.id, self._boot, board)
             return
         self.note("n%d boots: term %d, last %d", board.id, board.disk.term, len(board.disk.log))
+        assert board.node
+        board.node.greet()
         self._set_timer(board)
 
     def _run(self, board: Board, function) -> None:  # type: ignore[no-untyped-def]
@@ -458,7 +474,7 @@ class World:
     def send(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
         if len(data) > MAX_DATAGRAM:
             raise Violation("a datagram of %d bytes" % len(data))
-        if sender[1] == PEERS and (sender[0], to[0]) in self.cut:
+        if (sender[0], to[0]) in self.cut:
             return  # what is under way already does arrive
         link = (sender[0] * HOSTS + to[0]) * 4 + sender[1]
         dice = self._links.get(link)
@@ -645,7 +661,7 @@ def garbled(data: bytes, dice: Dice) -> bytes:
 def describe(data: bytes) -> str:
     """A datagram between nodes, readable."""
     m = Message()
-    if len(data) < EMPTY_BYTES or not Codec(data[3], World.NAME).decode(data, m):
+    if len(data) < EMPTY_BYTES or not parse(data, m, PEER_BYTES, len(data) - SEAL_BYTES):
         return "what is no message arrives"
     entries: list[tuple[int, int, bytes]] = list(m.entries)
     return "n%d <- n%d %s t%d i%d/%d c%d r%d%s" % (

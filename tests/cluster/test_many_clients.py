@@ -66,7 +66,7 @@ class Rude(threading.Thread, ABC):
         self.sent = 0
         self._end = threading.Event()
         self._ports = [member.client_port for member in cluster.nodes.values()]
-        self._codec = messages.Codec(0, cluster.name)
+        self._caller = caller(cluster.name)
         self._dice = random.Random(1)
 
     def stop(self) -> None:
@@ -96,14 +96,14 @@ class Deaf(Rude):
                 (messages.WATCH, requests.watch(0, b"")),
             ]
         )
-        n = self._codec.request(node, kind, self.sent, payload)
-        return bytes(self._codec.frame(n))
+        n = self._caller.request(node, kind, self.sent, payload)
+        return bytes(self._caller.frame(n))
 
 
 class Garbling(Rude):
     def datagram(self, node: int) -> bytes:
-        n = self._codec.request(node, self._dice.randrange(256), self.sent, b"\0" * 40)
-        data = bytearray(self._codec.frame(n))
+        n = self._caller.request(node, self._dice.randrange(256), self.sent, b"\0" * 40)
+        data = bytearray(self._caller.frame(n))
         for _ in range(self._dice.randrange(4)):
             data[self._dice.randrange(len(data))] = self._dice.randrange(256)
         return bytes(data) if self._dice.random() < 0.8 else self._dice.randbytes(1400)

@@ -48,14 +48,12 @@ def leader_with_lease() -> Target:
     return target
 
 
-def read_of(key: bytes) -> bytes:
-    codec = Codec(0, CLUSTER)
-    return bytes(codec.frame(codec.request(1, READ, 1, requests.read(requests.get_query(key)))))
+def read_of(target: Target, key: bytes) -> bytes:
+    return target.request(READ, 1, requests.read(requests.get_query(key)))
 
 
 def answers(target: Target) -> list[int]:
-    codec = Codec(0, CLUSTER)
-    replies = [codec.decode_reply(data) for data in target.clients.sent]
+    replies = [target.client.read(data) for data in target.clients.sent]
     return [reply[2] for reply in replies if reply]
 
 
@@ -63,7 +61,7 @@ def test_a_read_is_answered_by_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     target = leader_with_lease()
 
-    target.clients.waiting.append(read_of(b"key"))
+    target.clients.waiting.append(read_of(target, b"key"))
     target.node._hear_clients()
 
     assert answers(target) == [OK]
@@ -75,7 +73,7 @@ def test_a_read_that_came_in_a_pause_is_not_answered_by_the_lease_from_before(
     clock = Clock(monkeypatch)
     target = leader_with_lease()
 
-    pause_before_receiving(clock, target.clients, read_of(b"key"))
+    pause_before_receiving(clock, target.clients, read_of(target, b"key"))
     target.node._hear_clients()
 
     assert answers(target) == []

@@ -1,10 +1,11 @@
 """What a node answers to clients when the members change around it."""
 
 from raft import requests
-from raft.messages import ANY, APPEND, NOT_LEADER, OUT, READ, Codec
+from raft.messages import ANY, APPEND, NOT_LEADER, OUT, READ
 from raft.node import Node
 from tests.core.group import CLUSTER, letter
 from tests.flash import RamFlash
+from tests.sealing import caller_of
 from tests.solo import SECTORS, offline
 
 PORTABLE = True
@@ -35,21 +36,21 @@ def test_who_waits_for_a_read_at_a_node_that_is_out_is_sent_elsewhere() -> None:
     node.open(RamFlash(SECTORS))
     offline(node)
     clients = node.service.endpoint = Clients()
-    codec = Codec(0, CLUSTER)
+    client = caller_of(node)
     node.core.step(letter(APPEND, 1, 2, 1))
     node._drive()
 
     query = bytes((ANY,)) + requests.get_query(b"k")
-    clients.requests.append(bytes(codec.frame(codec.request(2, READ, 7, query))))
+    clients.requests.append(bytes(client.frame(client.request(2, READ, 7, query))))
     node._hear_clients()
     assert clients.answers == []  # the leader is asked
     node.core.step(letter(OUT, 3, 2, 1, index=9))
     node._drive()
 
-    (answer,) = [codec.decode_reply(data) for data in clients.answers]
+    (answer,) = [client.read(data) for data in clients.answers]
     assert answer is not None and answer[1:3] == (7, NOT_LEADER)
     # and whoever asks now is told so at once
-    clients.requests.append(bytes(codec.frame(codec.request(2, READ, 8, query))))
+    clients.requests.append(bytes(client.frame(client.request(2, READ, 8, query))))
     node._hear_clients()
-    last = codec.decode_reply(clients.answers[-1])
+    last = client.read(clients.answers[-1])
     assert last is not None and last[1:3] == (8, NOT_LEADER)

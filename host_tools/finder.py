@@ -1,7 +1,4 @@
-"""Finds nodes whose host is "auto", by the hello by which they find each other.
-
-firmware/raft/discovery.py tells the datagram, and why an address is taken from an answer alone.
-"""
+"""Finds nodes whose host is "auto", by a request that everybody answers (firmware/raft/access.py)."""
 
 # mypy: allow-untyped-calls
 
@@ -9,7 +6,9 @@ import os
 import socket
 
 from host_tools.desktop.loopback import ADDRESSES
-from host_tools.firmware import discovery, messages
+from host_tools.firmware import access, messages
+
+Reply = tuple[int, int, int, int, bytes]  # see Caller.read
 
 # Of the local network, and those of this machine that a node on it may have
 TARGETS = ("255.255.255.255", *ADDRESSES)
@@ -20,10 +19,10 @@ LAST_PAUSE_S = 2.0
 class Finder:
     """Asks by the socket, whose owner hands over what comes. ports: of clients, by node."""
 
-    def __init__(self, codec: messages.Codec, asking: socket.socket) -> None:
+    def __init__(self, caller: access.Caller, asking: socket.socket) -> None:
         asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.ports: dict[int, int] = {}
-        self._codec = codec
+        self._caller = caller
         self._socket = asking
         self._question = 0
         self._missing: set[int] = set()  # who hasn't answered the question
@@ -38,20 +37,19 @@ class Finder:
         self._pause = min(2 * self._pause, LAST_PAUSE_S)
         self._missing = set(self.ports)
         self._question = int.from_bytes(os.urandom(4), "little") % messages.MAX_NUMBER + 1
-        n = discovery.write(self._codec, discovery.EVERYBODY, self._question, 0, 0)
+        n = self._caller.request(access.EVERYBODY, messages.STATUS, self._question)
         for port in set(self.ports.values()):
             for host in TARGETS:
                 try:
-                    self._socket.sendto(self._codec.frame(n), (host, port))
+                    self._socket.sendto(self._caller.frame(n), (host, port))
                 except OSError:
                     continue  # there is no such network now
 
-    def hear(self, data: bytes, now: float) -> int:
-        """The node that answers the latest question with it, 0: none does."""
-        hello = discovery.read(self._codec, data)
-        if hello is None or hello[2] != self._question or hello[0] not in self._missing:
+    def hear(self, reply: Reply, now: float) -> int:
+        """The node that answers the latest question with this, 0: none does."""
+        node, number, status, _, _ = reply
+        if (number, status) != (self._question, messages.STALE) or node not in self._missing:
             return 0
-        node: int = hello[0]
         self._missing.remove(node)
         self._pause = FIRST_PAUSE_S
         self._due = min(self._due, now + FIRST_PAUSE_S)
