@@ -12,6 +12,7 @@ sys.path.insert(0, str(FIRMWARE))
 from raft import (  # noqa: E402
     access,
     admin,
+    hello,
     kv,
     members,
     messages,
@@ -38,6 +39,7 @@ __all__ = [
     "access",
     "admin",
     "draw",
+    "hello",
     "kv",
     "members",
     "messages",

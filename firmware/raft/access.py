@@ -24,9 +24,16 @@ alone; what that is made of names the channel, so that nobody takes somebody els
 import struct
 
 from raft import messages
-from raft.messages import HEADER_BYTES, MARK, MAX_DATAGRAM, REPLY_BYTES, REQUEST_BYTES
+from raft.messages import (
+    HEADER_BYTES,
+    HIDDEN,
+    MARK,
+    MAX_DATAGRAM,
+    REPLY_BYTES,
+    REQUEST_BYTES,
+    ROOM,
+)
 from raft.seal import NONCE_BYTES, REPLY, REQUEST, TAG_BYTES, Mac, Window, nonce
-from raft.secrecy import HIDDEN, ROOM, Cipher
 
 # Roles: each may do what those before it may
 READ = 1
@@ -62,6 +69,8 @@ class Credential:
     @property
     def cipher(self):
         if self._cipher is None:
+            from raft.secrecy import Cipher  # some heap, where it is needed
+
             self._cipher = Cipher(self.mac.derive(b"secrecy"))
         return self._cipher
 
@@ -111,6 +120,9 @@ class Gate:
         self._credentials = {}
         self._channels = {}
         self._clock = 0
+
+    def frame(self, n):
+        return self._view[:n]
 
     def hear(self, frame):
         """(kind, request, payload, guest) of a client's frame (bytes) that is let in, or None.

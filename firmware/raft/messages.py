@@ -86,7 +86,6 @@ import struct
 
 from raft.members import is_valid
 from raft.seal import SEAL_BYTES, TAG_BYTES
-from raft.secrecy import HIDDEN, ROOM
 
 MAX_DATAGRAM = 1400  # bytes; lwIP never delivers a fragmented one (over 1,472)
 BUFFER_BYTES = 2 * MAX_DATAGRAM  # room to receive what a leader has under way to one peer
@@ -94,6 +93,8 @@ HEADER_BYTES = 8
 PEER_BYTES = 28  # header and body of a message between nodes
 EMPTY_BYTES = PEER_BYTES + SEAL_BYTES  # a heartbeat, a vote request
 ENTRY_HEADER_BYTES = 7
+HIDDEN = 0x80  # in the kind of a frame: see secrecy.py
+ROOM = 32  # bytes by which that may make it longer
 ENTRIES_BYTES = MAX_DATAGRAM - EMPTY_BYTES - ROOM  # room for entries in one datagram
 MAX_DATA = 1200  # bytes of one entry's data
 PIECE_HEADER_BYTES = 12

@@ -18,8 +18,6 @@ import struct
 from binascii import unhexlify
 from hashlib import sha256
 
-from raft.secrecy import Cipher
-
 KEY_BYTES = 32
 TAG_BYTES = 16
 SEAL_BYTES = 4 + TAG_BYTES  # of a datagram between nodes: number and tag
@@ -113,7 +111,7 @@ class Session(Window):
         self._mac = key.nodes
         self._begun = key.nodes.inner + _PEER + out  # what is sealed
         self._ways = {k.number: (k.nodes, k.nodes.inner + _PEER + back) for k in keys}
-        self.hides = Cipher(key.secrecy.derive(out)) if is_secret else None
+        self.hides = _cipher(key.secrecy.derive(out)) if is_secret else None
         self._back = back
         self._keys = keys
         self._reveals = {}
@@ -141,7 +139,7 @@ class Session(Window):
         number = frame[4] | frame[5] << 8
         if number not in self._reveals:
             key = [key for key in self._keys if key.number == number][0]
-            self._reveals[number] = Cipher(key.secrecy.derive(self._back))
+            self._reveals[number] = _cipher(key.secrecy.derive(self._back))
         return self._reveals[number].reveal(frame, start, end)
 
 
@@ -220,6 +218,12 @@ class Seal:
 def keys_of(secrets, cluster):
     """The keys (list of Key) that `config.json` has as hexadecimal digits."""
     return [Key(unhexlify(secret), cluster) for secret in secrets]
+
+
+def _cipher(key):
+    from raft.secrecy import Cipher  # some heap, where it is needed
+
+    return Cipher(key)
 
 
 def nonce(draw):

@@ -8,7 +8,7 @@ checked before anything of it is looked at. In place of the bytes from `start` o
     16      n     these bytes and 1 to 16 more, each telling how many (RFC 5652, section 6.3)
 
 Only entries, pieces of snapshots, commands, queries and results are hidden: terms, indexes, who
-speaks and how much are not.
+speaks and how much are not. Loaded where something is hidden.
 """
 
 import os
@@ -17,8 +17,6 @@ from raft.interpreter import aes_cbc
 
 KEY_BYTES = 16
 BLOCK_BYTES = 16
-ROOM = 2 * BLOCK_BYTES  # by so much a datagram may become longer
-HIDDEN = 0x80  # in the kind of such a frame
 
 
 class Cipher:

@@ -20,14 +20,13 @@ _STATUS = {
 
 
 class Service:
-    """Serves the clients of `node`, and answers through its codec and `endpoint`."""
+    """Serves the clients of `node`, and answers through its gate and `endpoint`."""
 
     def __init__(self, node, endpoint, session_s=SESSION_S):
         self._node = node
         self._core = node.core
         self._session_s = session_s
         self._machine = node.sessions
-        self._codec = node.codec
         self._gate = node.gate
         self.endpoint = endpoint
         self._writes = {}  # index -> (term, client): commands in the log that wait
@@ -260,7 +259,7 @@ class Service:
         sender, number, guest = client
         leader = self._core.leader or self._core.successor
         n = self._gate.reply(guest, number, status, leader, result)
-        self.endpoint.send(self._codec.frame(n), sender)
+        self.endpoint.send(self._gate.frame(n), sender)
 
 
 def _is_full(waiting, new):

@@ -20,6 +20,7 @@ from host_tools.desk import CPYTHON
 from host_tools.firmware import messages, requests, sessions
 from host_tools.processes import PROJECT, Processes
 from tests.clusters import free_cluster
+from tests.sealing import caller
 
 NODES = 5
 WRITES = 2000
@@ -132,15 +133,17 @@ def sequential_ms(client: Client) -> float:
 async def _worker(node: int, port: int, name: str, count: int) -> None:
     """One client session of its own, one command after the other."""
     transport, protocol = await _endpoint(port)
-    codec = messages.Codec(0, name)
+    client = caller(name)
     number = session = 0
     while number <= count:
         payload = sessions.OPEN
         if session:
             payload = sessions.command(session, number, requests.put(key(number).encode(), VALUE))
-        transport.sendto(bytes(codec.frame(codec.request(node, messages.WRITE, number, payload))))
-        reply = codec.decode_reply(await asyncio.wait_for(protocol.answers.get(), UP_S))
+        transport.sendto(bytes(client.frame(client.request(node, messages.WRITE, number, payload))))
+        reply = client.read(await asyncio.wait_for(protocol.answers.get(), UP_S))
         if reply is None or reply[1] != number:
+            continue
+        if reply[2] == messages.STALE:
             continue
         if reply[2] == messages.BUSY:
             await asyncio.sleep(0.001)

@@ -5,9 +5,10 @@ from collections import deque
 from raft.core import LEADER, Core
 from raft.log import Log
 from raft.members import founders
-from raft.messages import COMMAND, EMPTY_BYTES, Codec, Message
+from raft.messages import COMMAND, EMPTY_BYTES, Message
 from raft.store import Store
 from tests.flash import RamFlash
+from tests.sealing import codec
 from tests.solo import put
 
 VOTERS = (1, 2, 3, 4, 5)
@@ -20,7 +21,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.datagrams = self.bytes = 0
-        self.codecs = {node: Codec(node, "bench") for node in VOTERS}
+        self.codecs = {node: codec(node, "bench") for node in VOTERS}
         self.stores = {node: Store(RamFlash(16), node) for node in VOTERS}
         self.cores = {
             # The first stands first; who it is makes no difference to the figures.

@@ -6,14 +6,16 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from host_tools import membership
 from host_tools.cluster import LOOPBACK, Cluster, Member
 from host_tools.firmware import Machines, kv, messages, sessions
 from host_tools.firmware import members as records
 from host_tools.membership import Known
+from tests import sealing
 
 NAME = "test"
 
@@ -26,6 +28,7 @@ class Request:
     kind: int
     number: int
     payload: bytes
+    guest: Any = field(compare=False, repr=False)  # see access.Gate
 
     @property
     def is_open(self) -> bool:
@@ -118,6 +121,7 @@ class FakeCluster:
         self.senders: list[tuple[str, int]] = []
         self.behaviours = behaviours
         self.sockets: dict[int, socket.socket] = {}
+        self._gates = {node: sealing.gate(node, NAME) for node in behaviours}
         members = {}
         for node in behaviours:
             self.sockets[node] = made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -128,11 +132,12 @@ class FakeCluster:
     def commands(self) -> list[Request]:
         return [request for request in self.requests if request.is_command]
 
-    def frame(self, node: int, number: int, reply: Reply) -> bytes:
+    def frame(self, request: Request, reply: Reply) -> bytes:
         """A node's reply as it goes over the wire."""
-        codec = messages.Codec(node, NAME)
-        n = codec.reply(number, reply.status, reply.leader, reply.result)
-        return bytes(codec.frame(n))
+        gate = self._gates[request.node]
+        number = request.number if reply.number is None else reply.number
+        n = gate.reply(request.guest, number, reply.status, reply.leader, reply.result)
+        return bytes(gate.frame(n))
 
     def serve(self, stop: threading.Event) -> None:
         selector = selectors.DefaultSelector()
@@ -145,15 +150,20 @@ class FakeCluster:
 
     def _answer(self, node: int) -> None:
         data, sender = self.sockets[node].recvfrom(messages.MAX_DATAGRAM + 1)
-        decoded = messages.Codec(node, NAME).decode_request(data)
+        gate = self._gates[node]
+        decoded = gate.hear(data)
         assert decoded, "a client's datagram that is none"
-        kind, number, payload = decoded
-        request = Request(node, kind, number, bytes(payload))
+        kind, number, payload, guest = decoded
+        request = Request(node, kind, number, bytes(payload), guest)
+        if kind == 0:
+            stale = Reply(messages.STALE, result=gate.challenge)
+            self.sockets[node].sendto(self.frame(request, stale), sender)
+            return
         self.senders.append(sender)
         self.requests.append(request)
         for reply in self.behaviours[node](request):
             if isinstance(reply, Reply):
-                reply = self.frame(node, number if reply.number is None else reply.number, reply)
+                reply = self.frame(request, reply)
             self.sockets[node].sendto(reply, sender)
 
 

@@ -11,6 +11,7 @@ from raft import client as board_client
 from raft import kv, messages, requests, sessions
 from raft.client import Client, NotCommitted, Unknown
 from raft.machines import Machines
+from tests import sealing
 from tests.dice import Dice
 
 PORTABLE = True
@@ -28,7 +29,7 @@ class Request:
     def __init__(self, node, now, decoded):
         self.node = node
         self.at = now
-        self.kind, self.number, payload = decoded
+        self.kind, self.number, payload, self.guest = decoded
         self.payload = bytes(payload)
         self.is_command = self.kind == messages.WRITE and self.payload != sessions.OPEN
 
@@ -74,6 +75,7 @@ class World:
         self.sessions = sessions.Sessions(self)
         self.index = 0
         self.time = 0  # of the cluster, in s
+        self.gates = {node: sealing.gate(node, NAME) for node in NODES}
         for name, played in (
             ("Endpoint", lambda address, buf: Endpoint(self)),
             ("ticks_ms", lambda: self.now),
@@ -81,7 +83,15 @@ class World:
         ):
             setattr(board_client, name, played)
 
-    # For the client it is a node: `core.leader`, `core.members.voters`, `codec`
+    # For the client it is a node: `core.leader`, `core.members.voters`, `codec`, `seal`
+
+    knows_challenges = True  # from before
+    is_secret = False
+    keys = [sealing.key(NAME)]  # noqa: RUF012
+
+    @property
+    def seal(self):
+        return self
 
     @property
     def core(self):
@@ -104,7 +114,7 @@ class World:
 
     @property
     def codec(self):
-        return messages.Codec(3, NAME)
+        return sealing.codec(3, NAME)
 
     # Behind the sessions it is the state machine
 
@@ -115,18 +125,22 @@ class World:
     # And the network
 
     def hear(self, endpoint, node, frame):
-        decoded = messages.Codec(node, NAME).decode_request(frame)
+        decoded = self.gates[node].hear(frame)
         assert decoded, "a client's datagram that is none"
         request = Request(node, self.now, decoded)
+        if request.kind == 0:
+            stale = self.frame(request, messages.STALE, 0, self.gates[node].challenge)
+            endpoint.inbox.append((self.now + 2 * TRAVEL_MS, stale))
+            return
         self.requests.append(request)
         for reply in self.behave(request):
             delay = reply[3] if len(reply) > 3 else 2 * TRAVEL_MS
             endpoint.inbox.append((self.now + delay, self.frame(request, *reply[:3])))
 
     def frame(self, request, status, leader, result, number=None):
-        codec = messages.Codec(request.node, NAME)
-        n = codec.reply(request.number if number is None else number, status, leader, result)
-        return bytes(codec.frame(n))
+        gate = self.gates[request.node]
+        number = request.number if number is None else number
+        return bytes(gate.frame(gate.reply(request.guest, number, status, leader, result)))
 
     async def sleep_ms(self, ms):
         self.now += ms
@@ -159,7 +173,10 @@ class World:
     # The program
 
     def client(self):
-        return Client(self, TIMEOUT_MS)
+        made = Client(self, TIMEOUT_MS)
+        for node in NODES if self.knows_challenges else ():
+            sealing.introduce(made._caller, node, self.gates[node])
+        return made
 
     def run(self, *calls):
         """Make these calls (functions of a client) one after the other; the last one's result."""
@@ -394,14 +411,13 @@ def test_what_is_no_answer_to_the_question_is_ignored() -> None:
     world = World()
 
     def hear(endpoint, node, frame):
-        decoded = messages.Codec(node, NAME).decode_request(frame)
-        request = Request(node, world.now, decoded)
+        request = Request(node, world.now, world.gates[node].hear(frame))
         right = world.frame(request, messages.OK, 1, b"\1right")
         for junk in (
             world.frame(request, messages.OK, 1, b"\1wrong", request.number + 1),
             world.frame(request, messages.NOT_LEADER, 2, b"", request.number - 1),
             right[:-1],
-            right[:-5] + b"wrong" + right[-4:],
+            right[:-21] + b"wrong" + right[-16:],
             b"",
         ):
             endpoint.inbox.append((0, junk))

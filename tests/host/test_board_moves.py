@@ -13,7 +13,8 @@ from host_tools import desk
 from host_tools.client import Client
 from host_tools.cluster import AUTO, Member, on_free_ports
 from host_tools.desktop.loopback import ADDRESSES
-from host_tools.firmware import discovery, messages
+from host_tools.firmware import hello
+from tests import sealing
 from tests.host.test_board import WIFI
 from tests.host.test_node import PATIENCE_S, Process, each_interpreter
 
@@ -133,8 +134,11 @@ def disturb(boards: Boards) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
         elsewhere.bind((SPARE, 0))
         for node in NODES:
-            codec = messages.Codec(node % len(NODES) + 1, "demo")
-            n = discovery.write(codec, node, 1, 1, boards.port)
-            hello = bytes(codec.frame(n))
-            for data in (hello, hello[:-1], hello[::-1], bytes(len(hello))):
+            other = node % len(NODES) + 1
+            codec, key = sealing.codec(other, "demo"), sealing.key("demo")
+            question = bytes(range(1, 9))
+            nonce = sealing.incarnation(other)
+            n = hello.write(codec, key, node, nonce, question, question, boards.port)
+            said = bytes(codec.frame(n))
+            for data in (said, said[:-1], said[::-1], bytes(len(said))):
                 elsewhere.sendto(data, (boards.at[node], boards.client_port))

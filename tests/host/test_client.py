@@ -427,7 +427,7 @@ def test_answers_from_elsewhere_are_not_taken(file: Path) -> None:
 
     def spoil(request: Request, reply: Reply) -> list[Reply | bytes]:
         if request.kind == messages.READ:
-            forged = cluster.frame(1, request.number, Reply(messages.OK, 1, b"\1forged"))
+            forged = cluster.frame(request, Reply(messages.OK, 1, b"\1forged"))
             stranger.sendto(forged, cluster.senders[-1])
         return [reply]
 
@@ -450,7 +450,7 @@ def test_a_late_answer_of_the_former_leader_counts(file: Path) -> None:
             return [Reply(messages.NOT_LEADER, 1)]
         if request.is_command:  # then the first one answers after all
             answer = Reply(messages.OK, 1, bytes((sessions.DONE,)))
-            late = cluster.frame(1, held[0].number, answer)
+            late = cluster.frame(held[0], answer)
             cluster.sockets[1].sendto(late, cluster.senders[-1])
             return []
         return [Reply(messages.NOT_LEADER, 2)]

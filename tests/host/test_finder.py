@@ -5,23 +5,24 @@ from itertools import pairwise
 
 import pytest
 
-from host_tools.discovery import FIRST_PAUSE_S, LAST_PAUSE_S, TARGETS, Finder
-from host_tools.firmware import discovery, messages
+from host_tools.finder import FIRST_PAUSE_S, LAST_PAUSE_S, TARGETS, Finder, Reply
+from host_tools.firmware import access, messages
+from tests import sealing
 
 NAME = "demo"
 PORT = 7200
 
 
 class Wire(socket.socket):
-    """Sends nothing. sent: (question, port), as often as a hello was sent."""
+    """Sends nothing. sent: (question, port), as often as all were asked."""
 
     def __init__(self) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
         self.sent: list[tuple[int, int]] = []
 
     def sendto(self, data: memoryview, address: tuple[str, int]) -> int:  # type: ignore[override]
-        source, question, answer, port = discovery.read(messages.Codec(9, NAME), bytes(data))
-        assert (source, answer, port) == (0, 0, 0)
+        kind, question, _, _ = sealing.gate(9, NAME).hear(bytes(data))
+        assert (kind, data[1], data[3]) == (0, messages.STATUS, access.EVERYBODY)
         self.sent.append((question, address[1]))
         return len(data)
 
@@ -34,14 +35,13 @@ def wire():  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def finder(wire: Wire) -> Finder:
-    made = Finder(messages.Codec(0, NAME), wire)
+    made = Finder(sealing.caller(NAME), wire)
     made.ports = {1: PORT, 2: PORT, 3: PORT + 1}
     return made
 
 
-def answer(node: int, question: int, name: str = NAME) -> bytes:
-    codec = messages.Codec(node, name)
-    return bytes(codec.frame(discovery.write(codec, 0, 0, question, 7100)))
+def answer(node: int, question: int) -> Reply:
+    return node, question, messages.STALE, 0, b""
 
 
 def test_each_port_is_asked_once_on_each_network(finder: Finder, wire: Wire) -> None:
@@ -60,8 +60,7 @@ def test_only_the_first_answer_to_the_latest_question_is_one(finder: Finder, wir
     assert finder.hear(answer(1, first), 0.0) == 1
     assert finder.hear(answer(1, first), 0.0) == 0  # sent again, perhaps from elsewhere
     assert finder.hear(answer(2, first + 1), 0.0) == 0
-    assert finder.hear(answer(2, first)[:-1], 0.0) == 0
-    assert finder.hear(answer(2, first, "another"), 0.0) == 0
+    assert finder.hear((2, first, messages.OK, 0, b""), 0.0) == 0
     assert finder.hear(answer(9, first), 0.0) == 0  # is no node of the file
     finder.ask(LAST_PAUSE_S)
     assert finder.hear(answer(2, first), 0.0) == 0

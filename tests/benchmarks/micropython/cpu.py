@@ -10,9 +10,10 @@ import json
 
 from raft import messages
 from raft.core import LEADER
-from raft.messages import Codec, Message
+from raft.messages import Message
 from raft.node import Node
 from tests.flash import RamFlash
+from tests.sealing import codec_to
 from tests.solo import SECTORS, offline, put
 from tests.turns import clock, turn_us
 
@@ -30,7 +31,7 @@ class Bench:
         self.node.open(RamFlash(SECTORS))
         self.wire = offline(self.node)
         self.message = Message()
-        self.codecs = {i: Codec(i, "bench") for i in VOTERS}
+        self.codecs = {i: codec_to(self.node, i) for i in VOTERS if i != 1}
         self.us = 0
 
     def frame(self, src, kind, index, log_term, commit, ctx, entries=()):

@@ -1,21 +1,32 @@
-"""Nodes find each other by hello datagrams; portable."""
+"""Nodes learn by hellos who is there, and where; portable."""
 
-from raft import discovery, seal
+from raft import hello, interpreter
 from raft.core import LEADER
-from raft.discovery import ALONE_MS, FIRST_PAUSE_MS, LAST_PAUSE_MS, STEP_MS, Discovery, read, write
+from raft.hello import (
+    ALONE_MS,
+    FIRST_PAUSE_MS,
+    HELLO_BYTES,
+    LAST_PAUSE_MS,
+    NOTHING,
+    Greeter,
+    write,
+)
 from raft.members import LEARNER, record
 from raft.messages import Codec
 from raft.node import Node
+from raft.seal import MAX_SENT, Seal
 from raft.udp import BROADCAST, host_of, resolve, with_port
+from tests import sealing
 from tests.flash import RamFlash
 
 PORTABLE = True
 
+STEP_MS = 20  # what a datagram takes
 PORT, CLIENT_PORT = 7100, 7200
 QUIET_MS = 10 * 60 * 1000
-SOON_MS = 2 * FIRST_PAUSE_MS  # for questions, answers and what is asked back
+SOON_MS = 8 * FIRST_PAUSE_MS  # for questions, answers and what is asked back
 STRANGER = ("10.0.0.99", CLIENT_PORT)
-CLIENT = ("10.0.0.50", 40000)
+QUESTION = bytes(range(1, 9))
 
 
 class Board:
@@ -25,8 +36,10 @@ class Board:
         self.net = net
         self.id = id
         self.ip = ip
-        self.codec = Codec(id, name)
+        self.name = name
+        self.draw = interpreter.draw
         self.core = self  # whose leader is asked for
+        self.dropped = 0
         self.leader = 1
         self.told = []
         self.places = {peer: (hosts[peer], PORT, CLIENT_PORT) for peer in hosts}
@@ -35,13 +48,23 @@ class Board:
             for peer in hosts
             if peer != id
         }
-        self.discovery = Discovery(self, self, self.places, self.addresses)
+        self.start()
+
+    def start(self) -> None:
+        """Power on."""
+        self.seal = Seal(self.id, [sealing.key(self.name)], self.draw)
+        self.codec = Codec(self.id, self.seal.sessions)
+        self.greeter = Greeter(self, self.seal, self, self.places, self.addresses)
 
     def events(self, what, **facts) -> None:  # type: ignore[no-untyped-def]
         self.told.append((what, facts["peer"], facts["ip"]))
 
     def send(self, data: bytes, address: tuple[str, int]) -> None:
         self.net.send(bytes(data), (self.ip, CLIENT_PORT), address)
+
+    def knows(self, board: "Board") -> bool:
+        """Whether it would understand it, and be understood."""
+        return self.seal.knows(board.id, board.seal.incarnation)
 
     def known(self) -> dict[int, str | None]:
         """The hosts of all others, as far as it knows."""
@@ -70,7 +93,7 @@ class Net:
         self._waiting.append((data, source, target))
 
     def run(self, ms: int) -> None:
-        discovery.resolve = lambda host, port: (host, port)
+        hello.resolve = lambda host, port: (host, port)
         try:
             for _ in range(ms // STEP_MS):
                 now, self._waiting = self._waiting, []
@@ -78,27 +101,30 @@ class Net:
                     if not self.loses(*datagram):
                         self._deliver(*datagram)
                 for board in self.boards:
-                    board.discovery.step(STEP_MS)
+                    board.greeter.step(STEP_MS)
         finally:
-            discovery.resolve = resolve
+            hello.resolve = resolve
 
     def _deliver(self, data: bytes, source: tuple[str, int], target: tuple[str, int]) -> None:
         ip, port = target
         for board in self.boards:
             if (ip == board.ip or ip in BROADCAST) and port == CLIENT_PORT:
-                board.discovery.hear(data, source)
+                board.greeter.hear(data, source)
 
     def all_know(self) -> bool:
         where = {board.id: board.ip for board in self.boards}
         return all(
             board.known() == {id: where[id] for id in where if id != board.id}
+            and all(board.knows(other) for other in self.boards if other is not board)
             for board in self.boards
         )
 
 
-def hello(id: int, to: int, question: int, answer: int, port: int, name: str = "demo") -> bytes:
-    codec = Codec(id, name)
-    return bytes(codec.frame(write(codec, to, question, answer, port)))
+def said(id: int, to: int, question: bytes, answer: bytes, name: str = "demo") -> bytes:
+    """A hello of a node that is in nobody's list of places."""
+    codec = sealing.codec(id, name)
+    nonce, key = sealing.incarnation(id), sealing.key(name)
+    return bytes(codec.frame(write(codec, key, to, nonce, question, answer, PORT)))
 
 
 def found(count: int) -> Net:
@@ -144,7 +170,7 @@ def test_a_board_that_comes_later_finds_all_and_is_found() -> None:
     net.hosts[3] = "auto"
     for board in net.boards:
         board.places[3] = "auto", PORT, CLIENT_PORT
-        board.discovery.meet()
+        board.greeter.meet(3)
     net.run(QUIET_MS)
 
     net.add(3)
@@ -161,14 +187,14 @@ def test_a_board_that_is_away_costs_a_datagram_now_and_then() -> None:
 
     net.run(20 * LAST_PAUSE_MS)
 
-    assert 20 <= len(net.sent) <= 27  # the first few come faster
+    assert 20 <= len(net.sent) <= 28  # the first few come faster
 
 
 def test_a_board_that_has_moved_is_known_at_once_where_it_is_now() -> None:
     net = found(3)
 
     net.boards[1].ip = "10.0.0.77"
-    net.boards[1].discovery.look()
+    net.boards[1].greeter.look()
     net.run(SOON_MS)
 
     assert net.all_know()
@@ -202,38 +228,39 @@ def test_without_a_leader_a_board_looks_for_all_others() -> None:
 def test_what_is_damaged_or_no_hello_changes_nothing() -> None:
     net = found(2)
     board = net.boards[0]
-    board.ip, board.leader = "10.0.0.77", 1
-    board.discovery.look()
+    board.greeter.look()
     net.run(STEP_MS)
-    question = net.sent[-1][0]
-    good = hello(2, 1, 5, read(Codec(9, "demo"), question)[1], PORT)
-    before = dict(board.addresses), dict(board.discovery.asked)
+    question = net.sent[-1][0][16:24]
+    good = said(2, 1, NOTHING, question)
+    before = dict(board.addresses), dict(board.greeter.asked), dict(board.seal.sessions)
     net.sent.clear()
 
     bad = [good[:at] + bytes((good[at] ^ 1 << bit,)) + good[at + 1 :]
            for at in range(len(good)) for bit in range(8)]  # fmt: skip
     bad += [good[:n] for n in range(len(good))] + [good + b"\0"]
-    bad.append(hello(2, 1, 5, 5, PORT, "another cluster"))
-    bad.append(hello(2, 3, 5, 5, PORT))  # for another node
+    bad.append(said(2, 1, QUESTION, question, "another cluster"))
+    bad.append(said(2, 3, QUESTION, question))  # for another node
+    bad.append(said(1, 1, QUESTION, question))  # from itself
     for data in bad:
-        assert not board.discovery.hear(data, STRANGER)
+        board.greeter.hear(data, STRANGER)
 
-    assert (board.addresses, board.discovery.asked) == before
+    assert (board.addresses, board.greeter.asked, board.seal.sessions) == before
     assert net.sent == [] and board.told == []
-    assert board.discovery.hear(good, STRANGER)  # had it been whole
+    assert board.greeter.hear(good, STRANGER)  # had it been whole
     assert board.addresses[2] == ("10.0.0.99", PORT)
+    assert board.seal.knows(2, sealing.incarnation(2))
 
 
 def test_a_question_sent_again_from_elsewhere_moves_nobody() -> None:
     net = found(2)
-    net.boards[1].discovery.look()
+    net.boards[1].greeter.look()
     net.run(STEP_MS)
     (question, *_), *_ = net.sent
     net.run(QUIET_MS)
     net.sent.clear()
 
     for _ in range(100):
-        net.boards[0].discovery.hear(question, STRANGER)
+        net.boards[0].greeter.hear(question, STRANGER)
     net.run(QUIET_MS)
 
     assert net.all_know() and net.boards[0].told == []
@@ -251,10 +278,10 @@ def test_an_answer_sent_again_from_elsewhere_moves_nobody() -> None:
 
     for _ in range(3):
         for data in heard:
-            first.discovery.hear(data, STRANGER)
-        first.discovery.look()
+            first.greeter.hear(data, STRANGER)
+        first.greeter.look()
         for data in heard:
-            first.discovery.hear(data, STRANGER)
+            first.greeter.hear(data, STRANGER)
         net.run(SOON_MS)
 
     assert first.known() == {2: second.ip}
@@ -271,18 +298,6 @@ def test_of_two_boards_with_one_id_the_last_to_come_is_known_and_people_are_told
     assert net.boards[0].told == [("moved", 2, "10.0.0.22")]
 
 
-def test_a_client_is_answered_and_leaves_no_trace() -> None:
-    net = found(2)
-    board = net.boards[0]
-
-    assert board.discovery.hear(hello(0, 0, 12345, 0, 0), CLIENT)
-
-    (answer,) = net.sent
-    assert answer[2] == CLIENT
-    assert read(Codec(0, "demo"), answer[0]) == (1, 0, 12345, PORT)
-    assert board.discovery.asked == {} and list(board.addresses) == [2]
-
-
 def test_a_board_whose_host_is_told_stays_there_and_is_asked_there() -> None:
     net = Net()
     net.hosts = {1: "auto", 2: "10.0.0.2", 3: "auto"}
@@ -295,7 +310,7 @@ def test_a_board_whose_host_is_told_stays_there_and_is_asked_there() -> None:
     assert net.all_know()
     assert ("10.0.0.2", CLIENT_PORT) in [target for _, _, target in net.sent]
     net.boards[1].ip = "10.0.0.77"
-    net.boards[1].discovery.look()
+    net.boards[1].greeter.look()
     net.run(SOON_MS)
     assert net.boards[0].known()[2] == "10.0.0.2"
 
@@ -307,7 +322,7 @@ def test_who_is_no_member_is_answered_and_not_looked_for() -> None:
 
     net.run(SOON_MS)
     net.boards.remove(seventh)
-    net.boards[0].discovery.hear(hello(9, 0, 5, 0, PORT), STRANGER)
+    net.boards[0].greeter.hear(said(9, 0, QUESTION, NOTHING), STRANGER)
     net.run(SOON_MS)
 
     assert seventh.known() == {1: "10.0.0.1", 2: "10.0.0.2"}
@@ -318,13 +333,111 @@ def test_who_is_no_member_is_answered_and_not_looked_for() -> None:
     assert len(net.sent) <= 1
 
 
-def test_a_hello_is_22_bytes() -> None:
-    data = hello(3, 0, 0x11223344, 0x01020304, 0x1BBC, "demo")
+def test_a_hello_is_50_bytes() -> None:
+    data = said(3, 0, QUESTION, bytes(range(11, 19)), "demo")
 
-    assert len(data) == 22
-    assert data[:4] == b"\xa1\x27\x03\x00"
-    assert data[8:18] == b"\x44\x33\x22\x11\x04\x03\x02\x01\xbc\x1b"
-    assert seal.open(data)
+    assert len(data) == HELLO_BYTES == 50
+    assert data[:4] == b"\xa2\x27\x03\x00"
+    assert data[8:16] == sealing.incarnation(3)
+    assert data[16:34] == bytes(range(1, 9)) + bytes(range(11, 19)) + b"\xbc\x1b"
+    assert sealing.key("demo").is_hello(data)
+
+
+# Incarnations
+
+
+def test_a_board_that_was_started_anew_is_known_after_four_datagrams() -> None:
+    net = found(2)
+    first, second = net.boards
+    old = second.seal.incarnation
+
+    second.start()
+    assert not first.knows(second) and not second.knows(first)
+    net.run(SOON_MS)
+
+    assert first.knows(second) and second.knows(first)
+    assert not first.seal.knows(2, old)
+    # a question; its answer, which asks back; the answer to that
+    assert len(net.sent) <= 4
+    assert first.told == second.told == []  # nobody has moved
+
+
+def test_no_hello_from_before_brings_an_old_incarnation_back() -> None:
+    net = found(2)
+    first, second = net.boards
+    second.start()
+    net.run(SOON_MS)
+    heard = [(data, source) for data, source, target in net.sent if target[0] == first.ip]
+    second.start()
+    net.run(SOON_MS)
+    present = second.seal.incarnation
+
+    for _ in range(3):
+        for data, source in heard:
+            first.greeter.hear(data, source)
+            net.run(STEP_MS)
+        first.greeter.look()
+        for data, source in heard:
+            first.greeter.hear(data, source)
+        assert first.seal.knows(2, present)
+    net.run(QUIET_MS)
+
+    assert first.seal.knows(2, present) and net.all_know()
+
+
+def test_while_old_questions_pour_in_others_are_asked_in_time() -> None:
+    net = found(2)
+    net.boards[1].start()
+    net.run(SOON_MS)
+    old = [data for data, _, target in net.sent if target[0] == net.boards[0].ip]
+    net.boards[1].start()
+    net.run(SOON_MS)
+    net.hosts[3] = "auto"
+    net.boards[0].places[3] = "auto", PORT, CLIENT_PORT
+    net.boards[0].greeter.meet(3)
+    third = net.add(3)
+    third.greeter.asked.clear()  # it must be found
+
+    for _ in range(SOON_MS // STEP_MS):
+        for data in old:
+            net.boards[0].greeter.hear(data, STRANGER)
+        net.run(STEP_MS)
+
+    assert net.boards[0].knows(third)
+
+
+def test_numbers_that_are_used_up_make_a_new_incarnation() -> None:
+    net = found(2)
+    first, second = net.boards
+    before = first.seal.incarnation
+    assert not first.seal.renew()
+
+    first.seal.sessions[2].sent = MAX_SENT
+    assert first.seal.renew()
+    first.greeter.look()
+    net.run(SOON_MS)
+
+    assert first.seal.incarnation != before
+    assert first.knows(second) and second.knows(first)
+
+
+def test_of_two_keys_the_one_that_both_have_is_used() -> None:
+    old, new = sealing.key("old"), sealing.key("new")
+    for keys, others in (([new, old], [old]), ([new, old], [new]), ([new, old], [new, old])):
+        for lost in range(6):
+            net = Net(2)
+            for board, held in zip(net.boards, (keys, others)):
+                board.seal.keys[:] = held
+            net.loses = lambda *datagram, lost=lost: len(net.sent) <= lost
+            net.run(QUIET_MS // 10)
+            assert net.all_know(), (lost, len(others))
+            first, second = (board.seal.sessions[3 - board.id] for board in net.boards)
+            buf = bytearray(100)
+            for a, b in ((first, second), (second, first)):
+                head = bytes((0, 0, 0, 0)) + a.key_number.to_bytes(2, "little") + bytes(22)
+                buf[: len(head)] = head
+                n = a.close(buf, memoryview(buf), len(head))
+                assert b.open(memoryview(buf)[:n], n)
 
 
 def test_addresses_of_this_interpreter_are_read_and_given_another_port() -> None:
@@ -340,11 +453,9 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
     config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
     node = Node(config, events=lambda what, **facts: None)
     node.open(RamFlash(32))
-    tasks = []
-    node._start = lambda name, task: tasks.append(name)  # type: ignore[method-assign]
     node.core.tick(1000)
     node._drive()
-    assert node.core.role == LEADER and node.discovery is None
+    assert node.core.role == LEADER and node.greeter.asked == {}
 
     # when one is added that may be anywhere
     added = record(2, LEARNER, 0, "auto", PORT, CLIENT_PORT)
@@ -352,12 +463,11 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
     node._drive()
 
     # then it looks for it
-    finder = discovery_of(node)
-    assert tasks == ["hello"] and node.others() == [2]
-    assert node.addresses == {2: None} and list(finder.asked) == [2]
+    assert node.others() == [2]
+    assert node.addresses == {2: None} and list(node.greeter.asked) == [2]
     assert node.client_address(2) is None
-    finder.asked[2] = 5
-    finder.hear(hello(2, 1, 0, 5, PORT), resolve("127.0.0.9", CLIENT_PORT))
+    node.greeter.asked[2] = QUESTION
+    node.greeter.hear(said(2, 1, NOTHING, QUESTION), resolve("127.0.0.9", CLIENT_PORT))
     assert node.addresses == {2: resolve("127.0.0.9", PORT)}
     assert node.client_address(2) == resolve("127.0.0.9", CLIENT_PORT)
 
@@ -375,7 +485,6 @@ def test_a_member_whose_name_nobody_knows_is_looked_for() -> None:
     config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
     node = Node(config, events=lambda what, **facts: None)
     node.open(RamFlash(32))
-    node._start = lambda name, task: None  # type: ignore[method-assign]
     node.core.tick(1000)
     node._drive()
 
@@ -384,10 +493,6 @@ def test_a_member_whose_name_nobody_knows_is_looked_for() -> None:
     node._drive()
 
     assert node.core.role == LEADER
-    assert node.addresses == {2: None} and list(discovery_of(node).asked) == [2]
+    assert node.addresses == {2: None} and list(node.greeter.asked) == [2]
     node.endpoint.close()
     node._clients.close()
-
-
-def discovery_of(node):  # type: ignore[no-untyped-def]
-    return node.discovery
