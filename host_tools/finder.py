@@ -1,12 +1,14 @@
-"""Finds nodes whose host is "auto", by a request that everybody answers (firmware/raft/access.py)."""
+"""Finds nodes whose host is "auto", by a request that all of them answer.
+
+firmware/raft/access.py tells more.
+"""
 
 # mypy: allow-untyped-calls
 
-import os
 import socket
 
 from host_tools.desktop.loopback import ADDRESSES
-from host_tools.firmware import access, messages
+from host_tools.firmware import access, draw, messages
 
 Reply = tuple[int, int, int, int, bytes]  # see Caller.read
 
@@ -36,7 +38,7 @@ class Finder:
         self._due = now + self._pause
         self._pause = min(2 * self._pause, LAST_PAUSE_S)
         self._missing = set(self.ports)
-        self._question = int.from_bytes(os.urandom(4), "little") % messages.MAX_NUMBER + 1
+        self._question = draw(1, messages.MAX_NUMBER)
         n = self._caller.request(access.EVERYBODY, messages.STATUS, self._question)
         for port in set(self.ports.values()):
             for host in TARGETS:

@@ -280,17 +280,18 @@ class Caller:
         result, and the request has to be made again, now that the node's challenge is known.
         """
         n = len(frame)
-        end = n - TAG_BYTES
-        if end < REPLY_BYTES or frame[0] != MARK or frame[1] & ~HIDDEN != messages.REPLY:
+        if n < REPLY_BYTES + TAG_BYTES or frame[0] != MARK or frame[3]:
+            return None
+        if frame[1] & ~HIDDEN != messages.REPLY:
             return None
         number = frame[4] | frame[5] << 8
         for i, own in enumerate(self._credentials):
-            if own.key_number == number:
-                break
-        else:
-            return None
-        if frame[3] or not own.mac.is_sealed(own.replies(self._channel), frame, n):
-            return None
+            if own.key_number == number and own.mac.is_sealed(own.replies(self._channel), frame, n):
+                return self._opened(frame, n - TAG_BYTES, i)
+        return None
+
+    def _opened(self, frame, end, i):
+        own = self._credentials[i]
         node, request = frame[2], struct.unpack_from("<I", frame, HEADER_BYTES)[0]
         status, leader = frame[HEADER_BYTES + 4], frame[HEADER_BYTES + 5]
         result = bytes(frame[REPLY_BYTES:end])

@@ -136,8 +136,13 @@ class Greeter:
             self._learn(peer, address)
         back = self._question_back(peer, incarnation, address)
         if question != NOTHING:
-            self._send(key, peer, back, question, sender if self._is_auto(peer) else
-                       self._client_port_of(peer))
+            self._send(
+                key,
+                peer,
+                back,
+                question,
+                sender if self._is_auto(peer) else self._client_port_of(peer),
+            )
         return True
 
     def _question_back(self, peer, incarnation, address):
@@ -167,8 +172,9 @@ class Greeter:
 
     def _send(self, key, peer, question, answer, address):
         codec = self._node.codec  # its buffer is free whenever a task has its turn
-        n = write(codec, key, peer, self._seal.incarnation, question, answer,
-                  self._places[codec.node][1])
+        n = write(
+            codec, key, peer, self._seal.incarnation, question, answer, self._places[codec.node][1]
+        )
         self._endpoint.send(codec.frame(n), address)
 
 

@@ -2,8 +2,8 @@
 
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
-free_heap() -> int | None: bytes. aes_cbc(key, iv): has `encrypt` and `decrypt`, both (from, to). collect_early(), unload(name), uncancel(task), serve(endpoint,
-handle): see there.
+free_heap() -> int | None: bytes. aes_cbc(key, iv): has `encrypt` and `decrypt`, both (from, to).
+collect_early(), unload(name), uncancel(task), serve(endpoint, handle): see there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
 

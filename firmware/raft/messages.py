@@ -10,7 +10,8 @@ Every datagram is one frame, little endian, of at most 1,400 bytes:
     4       2     key: the number of the cluster's key by which it is sealed
     6       2     length of the frame, seal included
     8       n     body
-    8 + n   m     seal: 20 bytes between nodes (`seal.py`), 35 from clients, 16 to them (`access.py`)
+    8 + n   m     seal: 20 bytes between nodes (`seal.py`), 35 from clients and 16 to them
+                  (`access.py`)
 
 A kind above 0x80 tells that what follows the fixed part of
 the body is hidden (`secrecy.py`).

@@ -65,7 +65,7 @@ class Mac:
 
 
 def is_same(digest, tag):
-    """Whether `tag` is what `digest` begins with; how long that takes tells nothing of where not."""
+    """Whether `tag` is what `digest` begins with; the time it takes doesn't tell where it isn't."""
     # The guard keeps the difference as long as it can be, so that no step depends on its bits.
     difference = int.from_bytes(digest[:TAG_BYTES], "big") ^ int.from_bytes(tag, "big") ^ _GUARD
     return sum(difference.to_bytes(TAG_BYTES + 1, "big")) == 1
@@ -138,7 +138,7 @@ class Session(Window):
         """As Cipher.reveal. A peer may hide what it sends although this node doesn't."""
         number = frame[4] | frame[5] << 8
         if number not in self._reveals:
-            key = [key for key in self._keys if key.number == number][0]
+            key = next(key for key in self._keys if key.number == number)
             self._reveals[number] = _cipher(key.secrecy.derive(self._back))
         return self._reveals[number].reveal(frame, start, end)
 

@@ -18,6 +18,7 @@ from host_tools.firmware import messages, requests, sessions
 from host_tools.processes import Processes
 from tests.cluster.test_watching import until
 from tests.clusters import free_cluster
+from tests.sealing import caller
 
 PATIENCE_S = 60.0
 CLIENTS = 50

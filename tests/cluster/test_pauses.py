@@ -8,9 +8,9 @@ import pytest
 
 from raft import requests
 from raft.core import FOLLOWER, LEADER
-from raft.messages import APPEND, APPEND_REPLY, OK, PRE_VOTE, READ, Codec
+from raft.messages import APPEND, APPEND_REPLY, OK, PRE_VOTE, READ
 from tests.core.group import GRANTED, LOW_MS, frame, letter, message
-from tests.messages.test_hostile import CLUSTER, TERM, FakeSocket, Target
+from tests.messages.test_hostile import TERM, FakeSocket, Target
 
 PAUSE_MS = 2 * LOW_MS
 

@@ -428,7 +428,7 @@ def test_of_two_keys_the_one_that_both_have_is_used() -> None:
             net = Net(2)
             for board, held in zip(net.boards, (keys, others)):
                 board.seal.keys[:] = held
-            net.loses = lambda *datagram, lost=lost: len(net.sent) <= lost
+            net.loses = lambda *datagram, net=net, lost=lost: len(net.sent) <= lost
             net.run(QUIET_MS // 10)
             assert net.all_know(), (lost, len(others))
             first, second = (board.seal.sessions[3 - board.id] for board in net.boards)

@@ -8,8 +8,10 @@ from raft.messages import (
     COMMAND,
     COMMIT,
     EMPTY_BYTES,
+    ENTRIES_BYTES,
     ENTRY_HEADER_BYTES,
     MAX_DATAGRAM,
+    ROOM,
     Message,
 )
 from raft.progress import MAX_IN_FLIGHT, PROBE, REPLICATE
@@ -86,12 +88,12 @@ def test_the_news_of_a_commit_rides_on_entries_that_leave_at_the_same_time() -> 
 
 def test_commands_proposed_at_one_time_share_datagrams_and_fill_them() -> None:
     node = settled_leader()
-    room = (MAX_DATAGRAM - EMPTY_BYTES) // (64 + ENTRY_HEADER_BYTES)
+    room = ENTRIES_BYTES // (64 + ENTRY_HEADER_BYTES)
 
     sent = propose(node, *([bytes(64)] * (room + 1)))
 
     assert [len(m.entries) for m in sent if m.dst == 2] == [room, 1]
-    assert len(frame(sent[0])) > MAX_DATAGRAM - 64 - ENTRY_HEADER_BYTES
+    assert len(frame(sent[0])) > MAX_DATAGRAM - ROOM - 64 - ENTRY_HEADER_BYTES
 
 
 def test_no_datagram_is_longer_than_1400_bytes_whatever_the_entries() -> None:
