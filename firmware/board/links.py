@@ -1,13 +1,14 @@
 """Measures the links to the other nodes: what a datagram and its answer take.
 
 Loaded when somebody asks (board/console.py). A probe is a WRITE of no bytes at all to a node's
-client port: a follower answers NOT_LEADER to it, a leader BAD, at once and without any effect
-(raft/service.py). So what is measured is what a heartbeat and its answer would take, the time in
-which the other node does something else included.
+client port: a follower answers NOT_LEADER to it, a leader BAD, and who doesn't know this client
+yet STALE, at once and without any effect (raft/service.py). So what is measured is what a heartbeat
+and its answer would take, the time in which the other node does something else included.
 """
 
 import asyncio
 
+from raft.access import caller_of
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.messages import WRITE
 from raft.udp import Endpoint
@@ -27,12 +28,13 @@ async def measure(node, events):
     """
     links = {peer: _Link(node.client_address(peer)) for peer in (node.others() if node else ())}
     endpoint = Endpoint(None)
-    hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
+    caller = caller_of(node) if links else None
+    hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, caller, links)))
     begun = ticks_ms()
     for number in range(PROBES):
         for peer in links:
             # One at a time: a socket keeps no more than six answers.
-            links[peer].probe(endpoint, node.codec, peer, number)
+            links[peer].probe(endpoint, caller, peer, number)
             await sleep_ms(EVERY_MS // len(links))
     while any(links[peer].waits for peer in links) and ticks_diff(ticks_ms(), begun) < MOST_MS:
         await sleep_ms(LOOK_MS)
@@ -44,12 +46,12 @@ async def measure(node, events):
     events("links", peers=len(links))
 
 
-def _hear(endpoint, codec, links):
+def _hear(endpoint, caller, links):
     """Take in all answers that wait."""
     now = ticks_ms()
     received = endpoint.receive_from(REPLY_BYTES)
     while received:
-        reply = codec.decode_reply(received[0])
+        reply = caller.read(received[0])
         if reply and reply[0] in links:
             links[reply[0]].answered(reply[1], now)
         received = endpoint.receive_from(REPLY_BYTES)
@@ -64,11 +66,11 @@ class _Link:
         self._sent = []  # when, by its number; None: it has its answer
         self._took = []  # ms, of those that have
 
-    def probe(self, endpoint, codec, peer, number):
+    def probe(self, endpoint, caller, peer, number):
         self.waits += 1
         self._sent.append(ticks_ms())
         if self._address:
-            endpoint.send(codec.frame(codec.request(peer, WRITE, number)), self._address)
+            endpoint.send(caller.frame(caller.request(peer, WRITE, number)), self._address)
 
     def answered(self, number, now):
         if number < len(self._sent) and self._sent[number] is not None:

@@ -24,6 +24,7 @@ alone; what that is made of names the channel, so that nobody takes somebody els
 import struct
 
 from raft import messages
+from raft.interpreter import draw
 from raft.messages import (
     HEADER_BYTES,
     HIDDEN,
@@ -83,6 +84,12 @@ def credential(key, number, role):
     """The credential that `key` (seal.Key) makes of number (0 to 65535) and role."""
     secret = key.clients.derive(struct.pack("<HB", number, role))
     return Credential(key.number, number, role, secret)
+
+
+def caller_of(node):
+    """The client that a node itself is: a `Caller` that writes into the codec's buffer."""
+    own = [credential(key, OWNER, ADMIN) for key in node.seal.keys]
+    return Caller(own, draw, node.is_secret, node.codec.buf)
 
 
 def role_for(kind):

@@ -15,7 +15,7 @@ import asyncio
 import struct
 
 from raft import messages, requests, sessions
-from raft.access import ADMIN, OWNER, Caller, credential
+from raft.access import caller_of
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, Gone, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint
@@ -44,8 +44,7 @@ class Client:
         self._life_s = 0  # of the session, unused
         self._used = 0  # when it last was, in ticks
         self._in_doubt = False  # its last command
-        own = [credential(key, OWNER, ADMIN) for key in node.seal.keys]
-        self._caller = Caller(own, draw, node.is_secret, node.codec.buf)
+        self._caller = caller_of(node)
 
     async def get(self, key):
         """The value (bytes) of `key` at some time during the call, or None."""
