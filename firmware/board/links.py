@@ -28,20 +28,26 @@ async def measure(node, events):
     links = {peer: _Link(node.client_address(peer)) for peer in (node.others() if node else ())}
     endpoint = Endpoint(None)
     hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, node.codec, links)))
+    try:
+        await _probe(endpoint, node and node.codec, links)
+    finally:
+        hearing.cancel()
+        await sleep_ms(0)  # it lets go of the socket
+        endpoint.close()
+    for peer in sorted(links):
+        events("link", peer=peer, **links[peer].facts())
+    events("links", peers=len(links))
+
+
+async def _probe(endpoint, codec, links):
     begun = ticks_ms()
     for number in range(PROBES):
         for peer in links:
             # One at a time: a socket keeps no more than six answers.
-            links[peer].probe(endpoint, node.codec, peer, number)
+            links[peer].probe(endpoint, codec, peer, number)
             await sleep_ms(EVERY_MS // len(links))
     while any(links[peer].waits for peer in links) and ticks_diff(ticks_ms(), begun) < MOST_MS:
         await sleep_ms(LOOK_MS)
-    hearing.cancel()
-    await sleep_ms(0)  # it lets go of the socket
-    endpoint.close()
-    for peer in sorted(links):
-        events("link", peer=peer, **links[peer].facts())
-    events("links", peers=len(links))
 
 
 def _hear(endpoint, codec, links):
