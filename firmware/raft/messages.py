@@ -230,24 +230,21 @@ class Codec:
         Returns False, with nothing but `m` touched, for whatever isn't a well-formed
         message from another node to this one.
         """
-        # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
-        # it search for neighbours, which costs more than all the rest.
         n = len(buf)
         if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
             return False
         kind = buf[1]
-        if kind < PRE_VOTE or kind > OUT or not seal.open(buf):
+        src = buf[2]
+        if kind < PRE_VOTE or kind > OUT or src == self.node or src == 0 or src == 255:
             return False
-        cluster, size = struct.unpack_from("<HH", buf, 4)
+        if buf[4] | buf[5] << 8 != self.cluster or buf[6] | buf[7] << 8 != n or not seal.open(buf):
+            return False
+        # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
+        # it search for neighbours, which costs more than all the rest.
         term, index = struct.unpack_from("<II", buf, 8)
         log_term, commit = struct.unpack_from("<II", buf, 16)
         ctx = struct.unpack_from("<I", buf, 24)[0]
-        src = buf[2]
-        if cluster != self.cluster or size != n or term == 0 or term > MAX_NUMBER:
-            return False
-        if src == self.node or src == 0 or src == 255:
-            return False
-        if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
+        if term == 0 or (term | index | log_term | commit | ctx) > MAX_NUMBER:
             return False
         m.kind = kind
         m.src = src
