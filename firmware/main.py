@@ -6,16 +6,14 @@ happens too often, or the BOOT button says so, it stays in safe mode (board/safe
 """
 
 import asyncio
+import gc
 
-import machine
-
+from board import safe_mode
 from board.flash import raft_partition
-from board.safe_mode import Lives, enter, is_held
+from board.safe_mode import Lives, is_held
 from board.tasks import Tasks
 from raft.events import Events
-from raft.interpreter import collect_early, print_exception, sleep_ms, unload
-
-RESTART_MS = 1000  # a pause before a reset, so that a crash at start can be read and stopped
+from raft.interpreter import collect_early, print_exception, unload
 
 
 class NoRun(Exception):
@@ -25,29 +23,61 @@ class NoRun(Exception):
 class Board:
     """What is around a node. settings: as config.json holds them."""
 
-    def __init__(self, settings, events, lives):
+    def __init__(self, settings, lives):
         self._settings = settings
-        self._events = events
+        self._around = settings.get("board", {})
+        self._events = Events(settings["id"])
         self._lives = lives
-        self._tasks = Tasks(events)
+        self._tasks = Tasks(self._events, lives)
+        self._watchdog = None
         self._has_node = False
+        self._failure = None  # of the node
 
-    async def reason_for_safe_mode(self):
+    def live(self):
+        """Come to safe mode, or run until somebody stops it."""
+        try:
+            self._try_to_live()
+        except KeyboardInterrupt:
+            self._events("stopped")
+            if "watchdog_ms" in self._around:
+                from board.watchdog import loosen
+
+                loosen()
+
+    def _try_to_live(self):
+        lives = self._lives
+        try:
+            if lives.cause:
+                self._events("restarted", after=lives.cause, crashes=lives.crashes)
+            reason = asyncio.run(self._reason_for_safe_mode())
+            if reason:
+                safe_mode.enter(reason, self._events, self._around)
+            else:
+                self._run()
+        except (Exception, SystemExit) as e:
+            restart(e, lives, self._events)
+
+    async def _reason_for_safe_mode(self):
         if self._lives.is_loop:
             return "crashes"
-        board = self._settings.get("board", {})
-        if "button" in board and await is_held(board["button"]):
+        if "button" in self._around and await is_held(self._around["button"]):
             return "button"
         return None
 
-    def run(self):
+    def _run(self):
         """Run the program, and a node without one if there is none, or it doesn't come so far."""
+        if "watchdog_ms" in self._around:
+            from board.watchdog import Watchdog
+
+            self._watchdog = Watchdog(self._around["watchdog_ms"])
         if "app" in self._settings:
             self._run_program(self._settings["app"]["name"])
         if not self._has_node:
             from raft.node import Node
 
-            asyncio.run(self._serve(Node(self._settings)))
+            self._run_node(Node(self._settings))
+        if self._failure:
+            raise self._failure  # whatever the program has made of it
 
     def _run_program(self, name):
         from raft.program import hosts
@@ -57,21 +87,37 @@ class Board:
             __import__("apps." + name)
             if not self._has_node:
                 raise NoRun("apps/%s.py has to end with node.run()" % name)
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             if self._has_node:
                 raise  # it is the node that has failed
             self._tasks.failed("app", e)
 
     def _host(self, node):
-        self._has_node = True
-        asyncio.run(self._serve(node, node.begin))
+        self._run_node(node, node.begin)
 
-    async def _serve(self, node, begin=None):
+    def _run_node(self, node, begin=None):
+        self._has_node = True
+        try:
+            asyncio.run(self._serve(node, begin))
+        except (Exception, SystemExit) as e:
+            self._failure = e
+            raise
+
+    async def _serve(self, node, begin):
+        try:
+            await self._open_and_serve(node, begin)
+        finally:
+            await self._tasks.stop()
+
+    async def _open_and_serve(self, node, begin):
         """begin: starts a program's tasks, as soon as the node is open."""
         settings, events, tasks = self._settings, self._events, self._tasks
-        board = settings.get("board", {})
+        board, counts = self._around, self._lives.facts
         node.events = events
+        node.facts.append(counts)
         tasks.start("lives", self._lives.run)
+        if self._watchdog:
+            tasks.start("watchdog", self._watchdog.run)
         # What a board hasn't got, it doesn't load.
         wifi = glance = console = None
         if "wifi" in settings:
@@ -84,7 +130,7 @@ class Board:
         if board:
             from board.console import Console
 
-            console = Console(events, settings.get("deployed", ""), wifi)
+            console = Console(events, settings.get("deployed", ""), wifi, counts)
             tasks.start("console", console.run)
         if "led" in board:
             from board.led import Glance
@@ -95,19 +141,14 @@ class Board:
             await wifi.joined.wait()  # names can't be looked up before
         open_node(node)
         others = len(settings["nodes"]) - 1
-        if glance:
-            glance.node = node
-        if console:
-            console.node = node
+        for part in (glance, console, self._watchdog):
+            if part:
+                part.node = node
         if wifi:
-            node.facts = wifi.facts
+            node.facts.append(wifi.facts)
             wifi.on_address = node.greeter.look
         if wifi and others:
             tasks.start("peers", watch_peers, node, others, wifi, events)
-        if "watchdog_ms" in board:
-            from board.watchdog import feed
-
-            tasks.start("watchdog", feed, node, board["watchdog_ms"])
         if begin:
             begin(tasks)
         settings.clear()
@@ -124,10 +165,6 @@ def open_node(node):
     unload("raft", "config")
 
 
-async def pause():
-    await sleep_ms(RESTART_MS)
-
-
 def configuration():
     """The settings, or None: then the board is in safe mode."""
     from raft.config import ConfigError, load  # here: see open_node
@@ -135,38 +172,33 @@ def configuration():
     try:
         return load()
     except ConfigError as e:
-        enter(e, Events(0), {})  # another start would find the same
+        safe_mode.enter(e, Events(0), {})  # another start would find the same
         return None
 
 
-def main():
-    settings = configuration()
-    if settings is None:
-        return
-    events = Events(settings["id"])
-    around = settings.get("board", {})
-    collect_early()
-    lives = Lives()
-    board = Board(settings, events, lives)
+def restart(error, lives, events):
+    """Start anew from the flash, since nothing in RAM is to be trusted any more."""
+    lives.crashed()
+    gc.collect()  # what has failed has left garbage, and may have failed for want of memory
     try:
-        if lives.cause:
-            events("restarted", after=lives.cause, crashes=lives.crashes)
-        reason = asyncio.run(board.reason_for_safe_mode())
-        if reason:
-            return enter(reason, events, around)
-        board.run()
-    except KeyboardInterrupt:
-        events("stopped")
-        if "watchdog_ms" in around:
-            from board.watchdog import loosen
+        print_exception(error)
+        events("reset", error=repr(error))
+    except Exception:
+        gc.collect()  # it can't even be told: all that counts now is the restart
+    safe_mode.restart()
 
-            loosen()
-    except Exception as e:
-        print_exception(e)
-        lives.crashed()
-        events("reset", error=repr(e))
-        asyncio.run(pause())  # a task, for MicroPython's asyncio runs nothing else
-        machine.reset()
+
+def main():
+    lives = Lives()
+    try:
+        settings = configuration()
+        if settings is None:
+            return
+        collect_early()
+        board = Board(settings, lives)
+    except (Exception, SystemExit) as e:  # not foreseen, as all that ConfigError is
+        return restart(e, lives, Events(0))
+    board.live()
 
 
 main()

@@ -4,6 +4,7 @@
 
 import errno
 import ipaddress
+import json
 import os
 import random
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import tomlkit
 
 from host_tools import settings
+from host_tools.desktop.habits import ALL, HABITS
 from host_tools.firmware import FIRMWARE, Machines, kv, members, sectors_needed, sessions, udp
 from host_tools.settings import FileError, Table
 
@@ -63,10 +65,10 @@ least = {dead.least}
 """
 DESK = """
 # Nodes on this machine only: the size of a new node's flash log, and of its keys and values.
-# With `slow_flash = true`, flash takes its time as a board's does, and a kill is a power cut.
+# `habits` of a real board that they are to have, such as ["flash"] or ["all"]: firmware/README.md.
 [desk]
 flash_kb = {flash_kb}
-state_kb = {state_kb}{slow_flash}
+state_kb = {state_kb}{habits}
 """
 APP = """
 # What runs on every board beside its node: a file in firmware/apps/, and its settings.
@@ -126,8 +128,8 @@ class Dead:
 class Cluster:
     """path: of its file. app: what runs beside the node on each board, and its settings.
 
-    The sizes (KB) and `slow_flash` are those of nodes on a desk. lease: whether a leader answers
-    reads by its lease. session_s: how long an unused client session lasts.
+    The sizes (KB) and `habits` (desktop/habits.py) are those of nodes on a desk. lease: whether a
+    leader answers reads by its lease. session_s: how long an unused client session lasts.
     """
 
     path: Path
@@ -137,7 +139,7 @@ class Cluster:
     election_ms: tuple[int, int] = ELECTION_MS
     flash_kb: int = FLASH_KB
     state_kb: int = STATE_KB
-    slow_flash: bool = False
+    habits: tuple[str, ...] = ()
     app: dict[str, Any] = field(default_factory=dict)
     lease: bool = False
     session_s: int = SESSION_S
@@ -177,8 +179,8 @@ class Cluster:
     def desk_config(self, node: int) -> dict[str, Any]:
         """The same for a node that runs on a desk."""
         config = self.config(node) | {"state_kb": self.state_kb}
-        if self.slow_flash:
-            config["desk"] = {"slow_flash": True}
+        if self.habits:
+            config["desk"] = {"habits": list(self.habits)}
         return config
 
     def to_toml(self) -> str:
@@ -196,8 +198,8 @@ class Cluster:
         if self.has_boards:
             text += APP + NODES + BOARD_NODES
         else:
-            slow_flash = "\nslow_flash = true" if self.slow_flash else ""
-            text += DESK.format(**vars(self) | {"slow_flash": slow_flash}) + NODES
+            habits = f"\nhabits = {json.dumps(self.habits)}" if self.habits else ""
+            text += DESK.format(**vars(self) | {"habits": habits}) + NODES
         return text + "".join("\n" + node_text(member) for member in self.nodes.values())
 
 
@@ -286,7 +288,7 @@ def _cluster(path: Path, root: Table) -> Cluster:
     cluster = root.table("cluster")
     cluster.known("name", "heartbeat_ms", "election_ms", "founders", "lease", "session_s")
     desk = root.table("desk", {})
-    desk.known("flash_kb", "state_kb", "slow_flash")
+    desk.known("flash_kb", "state_kb", "habits")
     heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
     flash_kb, state_kb = _sizes(desk)
     nodes = _with_founders(cluster, _nodes(root))
@@ -298,7 +300,7 @@ def _cluster(path: Path, root: Table) -> Cluster:
         cluster.election_ms(heartbeat_ms, ELECTION_MS),
         flash_kb,
         state_kb,
-        desk.flag("slow_flash"),
+        _habits(desk),
         _app(root),
         cluster.flag("lease"),
         cluster.number("session_s", 1, MAX_S, SESSION_S),
@@ -355,6 +357,18 @@ def _sizes(desk: Table) -> tuple[int, int]:
             f"flash_kb to that, or lower state_kb to {fits}",
         )
     return flash_kb, state_kb
+
+
+def _habits(desk: Table) -> tuple[str, ...]:
+    names = desk.values.get("habits", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        desk.fail("habits", f'is {names!r}, and must be a list such as ["flash", "empty"]')
+    if ALL in names:
+        return HABITS
+    for name in names:
+        if name not in HABITS:
+            desk.fail("habits", f"names {name}: choose of {', '.join(HABITS)}, or {ALL}")
+    return tuple(names)
 
 
 def _mac(entry: Table) -> str:

@@ -8,7 +8,7 @@ from host_tools.attached import AT_REPL, JOINING, NOTHING, OTHER, Silent
 from host_tools.cluster import Cluster, Member, is_address
 from host_tools.deploying import OLDEST
 from host_tools.examining import Board, Link
-from host_tools.view import LEARNER, OUT
+from host_tools.view import LEARNER, OUT, failed
 
 ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
@@ -194,6 +194,8 @@ def _board(board: Board) -> Iterator[Finding]:
         what = "it hasn't answered all that it was asked"
         remedy = "see to its cable, or bring its firmware up to date with `raftctl deploy`"
         yield Finding(WARNING, name, what, remedy)
+    if told := failed(board.restarts, board.failures):
+        yield Finding(WARNING, name, told, f"see why with `raftctl monitor {board.asked.port}`")
     yield from _clock(board)
 
 

@@ -69,7 +69,8 @@ class Board:
     pm: Wi-Fi power save, 0 if it is off. rssi: dBm. heap: free bytes. leader: the node that it
     follows, 0 for none. reason: why it doesn't join its network, or what is wrong with its files.
     has_raft: whether its flash has a partition for the log. is_lost: it hasn't answered all that
-    it was asked. crashes: in a row, when it came to its REPL.
+    it was asked. crashes: in a row, when it came to its REPL. restarts, failures: since its power
+    came, how often the node has failed, and tasks beside it.
     """
 
     asked: Asked
@@ -84,6 +85,8 @@ class Board:
     has_raft: bool | None = None
     is_lost: bool = False
     crashes: int = 0
+    restarts: int = 0
+    failures: int = 0
     clock: Clock | None = None
     links: tuple[Link, ...] = ()
 
@@ -193,8 +196,9 @@ class _Line:
         return Board(
             self.asked, facts["role"], facts.get("ip", ""), facts.get("pm"), rssi or None,
             facts.get("heap") or None, facts.get("term"), facts.get("leader"),
-            str(facts.get("reason", "")), is_lost=self._is_lost, clock=self._clock(),
-            links=self._links,
+            str(facts.get("reason", "")), is_lost=self._is_lost,
+            restarts=facts.get("restarts", 0), failures=facts.get("failures", 0),
+            clock=self._clock(), links=self._links,
         )  # fmt: skip
 
     def _clock(self) -> Clock:

@@ -25,7 +25,8 @@ MIN_LINES = 5  # below the head, however small the terminal
 STYLES = {
     **dict.fromkeys(("leader", "trusted"), "green"),
     **dict.fromkeys(("precandidate", "candidate", "learner"), "yellow"),
-    **dict.fromkeys(("alarm", "crash", "damage", "flash_fault", "reset"), "red"),
+    **dict.fromkeys(("alarm", "crash", "damage", "flash_fault", "reset", "restarted"), "red"),
+    "failure": "yellow",
     **dict.fromkeys(("out", "swapped", "wiped"), "red"),
     "killed": "bold red",  # said by the demo
 }

@@ -41,6 +41,11 @@ class Row:
     is_gone: bool = False  # its port
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def all_restarts(self) -> int:
+        """Those too that only the board has seen: because of failures, since its power came."""
+        return max(self.restarts, self.facts.get("restarts") or 0)
+
 
 def console() -> Console:
     """Writes to stdout: with colours on a terminal only, and not where NO_COLOR is set."""
@@ -102,7 +107,7 @@ def glance(rows: Sequence[Row]) -> Table:
             *facts,
             size(heap) if heap else UNTOLD,
             UNTOLD if rssi is None else f"{rssi} dBm",
-            str(row.restarts),
+            str(row.all_restarts),
             row.port,
             style="red" if row.is_gone else ROLE_STYLES.get(row.role),
         )
@@ -141,6 +146,29 @@ def strangers(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return [
         f"node {node} is no member: `raftctl add {node}`" for node in statuses if node not in known
     ]
+
+
+def failures(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each node that has failed, or something beside it."""
+    return [
+        f"node {node}: {sentence}"
+        for node, status in statuses.items()
+        if (sentence := failed(status.get("restarts", 0), status.get("failures", 0)))
+    ]
+
+
+def failed(restarts: int, tasks: int) -> str:
+    """So often, since its power came, a node has started anew by itself, and tasks beside it."""
+    told = []
+    if restarts:
+        told.append(f"it has failed and started anew {times(restarts)}")
+    if tasks:
+        told.append(f"tasks beside it have failed {times(tasks)}")
+    return f"{' and '.join(told)} since its power came" if told else ""
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def short(port: str) -> str:

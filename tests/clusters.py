@@ -17,11 +17,11 @@ def free_cluster(
     nodes: int,
     state_kb: int = STATE_KB,
     flash_kb: int = FLASH_KB,
-    slow_flash: bool = False,
+    habits: tuple[str, ...] = (),
 ) -> Cluster:
     """A cluster on ports that nobody else uses, described in the file `path`."""
     cluster = replace(
-        on_free_ports(path, nodes), state_kb=state_kb, flash_kb=flash_kb, slow_flash=slow_flash
+        on_free_ports(path, nodes), state_kb=state_kb, flash_kb=flash_kb, habits=habits
     )
     path.write_text(cluster.to_toml())
     return cluster

@@ -21,11 +21,12 @@ class Console:
     """Answers what is typed.
 
     deployed: what was deployed, as raftctl has marked it (str). wifi: None if there is none to
-    join. node: None until there is one.
+    join. counts: a dict that it tells too. node: None until there is one.
     """
 
-    def __init__(self, events, deployed, wifi):
+    def __init__(self, events, deployed, wifi, counts):
         self.node = None
+        self._counts = counts
         self._events = events
         self._deployed = deployed
         self._wifi = wifi
@@ -49,6 +50,7 @@ class Console:
 
     def _introduce(self):
         facts = self._wifi.link() if self._wifi else {}
+        facts.update(self._counts)
         if self.node:
             core = self.node.core
             facts.update(role=core.role_name, term=core.term, leader=core.leader)

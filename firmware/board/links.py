@@ -30,6 +30,18 @@ async def measure(node, events):
     endpoint = Endpoint(None)
     caller = caller_of(node) if links else None
     hearing = asyncio.create_task(endpoint.serve(lambda: _hear(endpoint, caller, links)))
+    try:
+        await _probe(endpoint, caller, links)
+    finally:
+        hearing.cancel()
+        await sleep_ms(0)  # it lets go of the socket
+        endpoint.close()
+    for peer in sorted(links):
+        events("link", peer=peer, **links[peer].facts())
+    events("links", peers=len(links))
+
+
+async def _probe(endpoint, caller, links):
     begun = ticks_ms()
     for number in range(PROBES):
         for peer in links:
@@ -38,12 +50,6 @@ async def measure(node, events):
             await sleep_ms(EVERY_MS // len(links))
     while any(links[peer].waits for peer in links) and ticks_diff(ticks_ms(), begun) < MOST_MS:
         await sleep_ms(LOOK_MS)
-    hearing.cancel()
-    await sleep_ms(0)  # it lets go of the socket
-    endpoint.close()
-    for peer in sorted(links):
-        events("link", peer=peer, **links[peer].facts())
-    events("links", peers=len(links))
 
 
 def _hear(endpoint, caller, links):

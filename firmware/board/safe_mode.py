@@ -1,4 +1,4 @@
-"""Safe mode: the REPL and nothing else, for a board that would go on crashing, or on demand.
+"""How a board's lives end, and safe mode: the REPL and nothing else, for one that goes on crashing.
 
 Crashes are counted in the RTC's memory, which survives every reset and is lost with the power
 (RTC_NOINIT_ATTR in ports/esp32/machine_rtc.c): that is what a crash loop is, and a board that is
@@ -7,6 +7,7 @@ with all caches off, for each start and each second of a life.
 """
 
 import struct
+import time
 
 import machine
 
@@ -16,33 +17,40 @@ CRASHES = 3
 WITHIN_MS = 60000
 HELD_MS = 500  # the button
 ALIVE_MS = 1000
+RESTART_S = 1  # a pause before a reset, so that a crash at start can be read and stopped
 
-# magic; crashes in a row; 1 if this life has ended in one; ms of the life before, and of this
-_FORMAT = "<4sHHII"
+# magic; crashes in a row; 1 if this life has ended in one; ms of the life before, and of this; and
+# since power came, how many have ended badly, and how often a task beside the node has failed
+_FORMAT = "<4sHHIIII"
 _MAGIC = b"raft"
-_NEW = 0, 0, WITHIN_MS, WITHIN_MS
+_HAS_CRASHED = 6  # where that is
+_NEW = 0, 0, WITHIN_MS, WITHIN_MS, 0, 0
 
 
 class Lives:
     """What is known of a board's lives since power came. A life lasts from a reset to the next.
 
     cause: how the last one has ended: `crash`, `watchdog`, or None if all was well. crashes: how
-    many have ended badly, one after the other. is_loop: whether that were too many.
+    many have ended badly, one after the other. is_loop: whether that were too many. facts: since
+    power came, how many have ended badly (`restarts`), and how often a task beside the node has
+    failed (`failures`).
     """
 
     def __init__(self):
         self._memory = machine.RTC()
-        crashes, has_crashed, before, last = _unpacked(self._memory.memory())
+        known = _unpacked(self._memory.memory())
+        crashes, has_crashed, before, last, restarts, failures = known
         self.cause = None
         if has_crashed:
             self.cause = "crash"
         elif machine.reset_cause() == machine.WDT_RESET:
             self.cause = "watchdog"  # a brown-out, too, is one to MicroPython
         self.crashes = crashes + 1 if self.cause else 0
+        self.facts = {"restarts": restarts + bool(self.cause), "failures": failures}
         self.is_loop = self.crashes >= CRASHES and before + last < WITHIN_MS
         self._before = last
         self._life = 0
-        self._has_crashed = 0
+        self._record = bytearray(struct.calcsize(_FORMAT))
         self._keep()
 
     async def run(self):
@@ -54,13 +62,22 @@ class Lives:
             self._keep()
 
     def crashed(self):
-        """This life ends in a reset because of a failure."""
-        self._has_crashed = 1  # `run` may go on until then
+        """This life ends in a reset because of a failure. Takes no memory: there may be none."""
+        self._record[_HAS_CRASHED] = 1
+        self._memory.memory(self._record)
+
+    def task_failed(self):
+        """A task beside the node has failed: how often that was, since power came."""
+        self.facts["failures"] += 1
         self._keep()
+        return self.facts["failures"]
 
     def _keep(self):
-        facts = min(self.crashes, 0xFFFF), self._has_crashed, self._before, self._life
-        self._memory.memory(struct.pack(_FORMAT, _MAGIC, *facts))
+        struct.pack_into(
+            _FORMAT, self._record, 0, _MAGIC, min(self.crashes, 0xFFFF), 0, self._before,
+            self._life, self.facts["restarts"], self.facts["failures"],
+        )  # fmt: skip
+        self._memory.memory(self._record)
 
 
 def crashes():
@@ -72,6 +89,14 @@ def _unpacked(memory):
     if len(memory) != struct.calcsize(_FORMAT) or memory[:4] != _MAGIC:
         return _NEW
     return struct.unpack(_FORMAT, memory)[1:]
+
+
+def restart():
+    """Start anew from the flash, in a moment; Ctrl-C keeps it from that."""
+    # Nothing else runs meanwhile, as it would in asyncio. And whole seconds: a fraction is a float,
+    # which takes memory.
+    time.sleep(RESTART_S)
+    machine.reset()
 
 
 async def is_held(pin):

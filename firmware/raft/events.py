@@ -14,9 +14,10 @@ from raft.interpreter import ticks_diff, ticks_ms
 
 
 class Events:
-    """Writes event lines of node `node` (int)."""
+    """Writes event lines of node `node` (int). lost: how many couldn't be written."""
 
     def __init__(self, node, write=print):
+        self.lost = 0
         self._node = node
         self._write = write
         self._uptime = 0
@@ -34,4 +35,7 @@ class Events:
         line = "[raft] n%d %07d %s" % (self._node, self.uptime(), what)
         for name in sorted(facts):  # MicroPython's dictionaries have no order
             line += " %s=%s" % (name, str(facts[name]).replace(" ", "_"))
-        self._write(line)
+        try:
+            self._write(line)
+        except OSError:  # a desk's full disk, say: a node goes on without a reader
+            self.lost += 1

@@ -3,7 +3,8 @@
 ticks_ms() -> int: wraps at 2^30 on a board; only `ticks_diff(later, earlier)` is meaningful.
 sleep_ms(ms): to be awaited. print_exception(e): the whole traceback to stdout.
 free_heap() -> int | None: bytes. aes_cbc(key, iv): has `encrypt` and `decrypt`, both (from, to).
-collect_early(), unload(name), uncancel(task), serve(endpoint, handle): see there.
+collect_early(), unload(name), uncancel(task), is_cancelled(task), serve(endpoint, handle): see
+there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
 """
 
@@ -36,6 +37,10 @@ if sys.implementation.name == "micropython":
 
     def uncancel(task):
         """Another exception takes the place of a task's CancelledError; nobody counts here."""
+
+    def is_cancelled(task):
+        """Whether somebody has cancelled the task; nobody counts here."""
+        return False
 
     def _readable(sock):
         # MicroPython's asyncio has streams and no datagrams; its queue takes any socket
@@ -88,6 +93,10 @@ else:
         """Another exception takes the place of a task's CancelledError."""
         task.uncancel()
 
+    def is_cancelled(task):
+        """Whether somebody has cancelled the task, and it is about to end."""
+        return task.cancelling() > 0
+
     async def serve(endpoint, handle):
         """Call `handle()` whenever `endpoint.socket` has something to read; for ever."""
         # From the loop's own callback: a task that waits would wake one turn of it later.
@@ -106,7 +115,9 @@ else:
             return
         try:
             handle()
-        except Exception as e:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as e:  # a CancelledError, too: asyncio would print it and go on
             ended.set_exception(e)
         else:
             if endpoint.socket is not sock:  # it was opened anew

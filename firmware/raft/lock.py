@@ -54,8 +54,12 @@ class Lock:
     async def __aenter__(self):
         await self._take()
         self._holder = asyncio.current_task()
-        self._keeper = asyncio.create_task(self._keep())
         self._watcher = asyncio.create_task(self._watch())
+        try:
+            self._keeper = asyncio.create_task(self._keep())
+        except MemoryError:  # nobody would give it back: it is free when its time is over
+            self._watcher.cancel()
+            raise
         return self.number
 
     async def __aexit__(self, kind, error, traceback):

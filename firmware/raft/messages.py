@@ -245,6 +245,8 @@ class Codec:
         n = len(buf)
         if n < EMPTY_BYTES or n > MAX_DATAGRAM or buf[0] != MARK or buf[3] != self.node:
             return False
+        if buf[6] | buf[7] << 8 != n:
+            return False
         session = self.sessions.get(buf[2])
         if session is None:
             self.stranger = buf[2]
@@ -264,15 +266,15 @@ def parse(buf, m, start, end):
 
     What follows its body lies from `start` to `end`. Returns False for what is not well-formed.
     """
+    kind = buf[1] & ~HIDDEN
     # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
     # it search for neighbours, which costs more than all the rest.
-    kind = buf[1] & ~HIDDEN
     term, index = struct.unpack_from("<II", buf, 8)
     log_term, commit = struct.unpack_from("<II", buf, 16)
     ctx = struct.unpack_from("<I", buf, 24)[0]
-    if not PRE_VOTE <= kind <= OUT or term == 0 or term > MAX_NUMBER:
+    if kind < PRE_VOTE or kind > OUT or term == 0:
         return False
-    if index > MAX_NUMBER or log_term > MAX_NUMBER or commit > MAX_NUMBER or ctx > MAX_NUMBER:
+    if (term | index | log_term | commit | ctx) > MAX_NUMBER:
         return False
     m.kind = kind
     m.src = buf[2]

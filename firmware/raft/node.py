@@ -38,8 +38,8 @@ class Node:
     config: as `config.json` holds it (firmware/README.md). machine: the state machine; by
     default a key-value store. events: where its event lines go; by default to stdout.
     now: when the clock was last looked at, in ticks. has_ticked: set whenever it has run
-    (board/watchdog.py). facts: what a `stat` event tells beside the node's own. Raises
-    ConfigError.
+    (board/watchdog.py). facts: dicts of what `stat` events and the status tell beside the node's
+    own. Raises ConfigError.
     """
 
     VERSION = "0.1.0"
@@ -57,7 +57,7 @@ class Node:
         self.dropped = 0  # datagrams that were no messages
         self.appended = 0  # entries made durable since start
         self.has_ticked = False
-        self.facts = {}
+        self.facts = []
         self._heartbeat_ms = config.get("heartbeat_ms", HEARTBEAT_MS)
         self._election_ms = config.get("election_ms", ELECTION_MS)
         self._founders = founders(self.id, self._peers)
@@ -72,7 +72,7 @@ class Node:
         self.is_secret = config.get("secrecy", False)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told
-        self._is_driving = False
+        self._is_amid = False  # a step has begun, and not ended
         self._tasks = []
         self._failure = None
         self._stopped = asyncio.Event()
@@ -109,7 +109,7 @@ class Node:
         self.compaction = Compaction(self.store, self.core, self.sessions)
         self._faults = 0
         self._doubt = self.core.doubt
-        self.now = self._reported = ticks_ms()
+        self.now = self._reported = self._greeted = ticks_ms()
         self._places = {
             peer: (entry["host"], entry["port"], entry["client_port"])
             for peer, entry in self._peers.items()
@@ -152,7 +152,7 @@ class Node:
         After a failure nothing in RAM is to be trusted: make a new Node from the flash.
         """
         self._tell_recovery()
-        self.greeter.step(0)
+        self.greet()
         self._start("peers", self._serve_peers)
         self._start("clients", self._serve_clients)
         self._start("tick", self._tick)
@@ -176,17 +176,27 @@ class Node:
 
         Takes as long as an election timeout at most.
         """
-        try:
-            self.core.transfer()
-        except Refused:
-            pass  # another leads, or this one alone can: nothing to wait for
-        else:
-            left_ms = self.core.election_high
-            self._drive()
-            while left_ms > 0 and (self.core.leading or self.service.held):
-                await sleep_ms(LEAVE_STEP_MS)
-                left_ms -= LEAVE_STEP_MS
+        left_ms = self.core.election_high if self._begins_to_hand_over() else 0
+        while left_ms > 0 and (self.core.leading or self.service.held):
+            await sleep_ms(LEAVE_STEP_MS)
+            left_ms -= LEAVE_STEP_MS
         self.stop()
+
+    def _begins_to_hand_over(self):
+        if not self._begin_step():
+            return False
+        begins = True
+        try:
+            try:
+                self.core.transfer()
+            except Refused:  # another leads, or this one alone can: nothing to wait for
+                begins = False
+            self._drive()
+            self._is_amid = False
+        except Exception as e:
+            begins = False
+            self._failed("leave", e)
+        return begins
 
     # The tasks
 
@@ -196,10 +206,29 @@ class Node:
     async def _supervise(self, name, task):
         try:
             await task()
+            self._failed(name, RuntimeError("it has ended"))
+        except asyncio.CancelledError:
+            if self._stopped.is_set():
+                raise
+            self._failed(name, RuntimeError("it was cancelled"))
         except Exception as e:
-            self._failure = e
-            self._stopped.set()
-            self.events("crash", task=name, error=repr(e))
+            self._failed(name, e)
+
+    def _failed(self, name, error):
+        self._failure = self._failure or error
+        self._stopped.set()  # first: to tell it may take more memory than there is
+        self.events("crash", task=name, error=repr(error))
+
+    def _begin_step(self):
+        """Whether another step may begin; who has begun one sets `_is_amid` back at its end.
+
+        Not after one that has failed in the middle: what that has left in RAM must not get into
+        the flash, nor to other nodes, while the node comes to its end.
+        """
+        if self._is_amid:
+            return False
+        self._is_amid = True
+        return True
 
     async def _serve_peers(self):
         await self.endpoint.serve(self._hear_peers)
@@ -208,22 +237,11 @@ class Node:
         await self._clients.serve(self._hear_clients)
 
     async def _tick(self):
-        greeted = ticks_ms()
         while True:
             await sleep_ms(self._pause_ms())
-            self._take_in()  # after a stall, what has waited in the socket goes first
-            self.core.tick()
-            self._drive()
-            self.greeter.step(ticks_diff(self.now, greeted))
-            greeted = self.now
-            self.has_ticked = True
-            if self.service.watching:
-                self.service.watching.tick()
-            if self.core.due_ms() >= self._heartbeat_ms // 2:
-                self._use_quiet()
-            if ticks_diff(self.now, self._reported) >= self._report_ms:
-                self._reported = self.now
-                self._report()
+            if self._begin_step():
+                self._pass_tick()
+                self._is_amid = False
 
     def _pause_ms(self):
         if self.applied < self.core.commit:
@@ -240,6 +258,25 @@ class Node:
 
     # Their steps, none of which waits for anything but the flash
 
+    def _pass_tick(self):
+        self._take_in()  # after a stall, what has waited in the socket goes first
+        self.core.tick()
+        self._drive()
+        self.greet()
+        self.has_ticked = True
+        if self.service.watching:
+            self.service.watching.tick()
+        if self.core.due_ms() >= self._heartbeat_ms // 2:
+            self._use_quiet()
+        if ticks_diff(self.now, self._reported) >= self._report_ms:
+            self._reported = self.now
+            self._report()
+
+    def greet(self):
+        """Ask other nodes who and where they are, if it is time to."""
+        self.greeter.step(ticks_diff(self.now, self._greeted))
+        self._greeted = self.now
+
     def pass_time(self):
         """Look at the clock. By it is judged what has come already, and never what comes later.
 
@@ -250,13 +287,18 @@ class Node:
         self.now = now
 
     def _hear_peers(self):
-        self._take_in()
-        self._drive()
+        if self._begin_step():
+            self._take_in()
+            self._drive()
+            self._is_amid = False
 
     def _hear_clients(self):
-        self.service.receive(MAX_BURST)
-        self._drive()
-        self._hear_peers()  # acknowledgements that came while the command was written
+        if self._begin_step():
+            self.service.receive(MAX_BURST)
+            self._drive()
+            self._take_in()  # acknowledgements that came while the command was written
+            self._drive()
+            self._is_amid = False
 
     def _take_in(self):
         # Until all that was read is taken: then the buffer is free for what is to be sent.
@@ -280,9 +322,6 @@ class Node:
 
     def _drive(self):
         """Do what the core wants done, in the order that Ready names."""
-        if self._is_driving:
-            return  # it has failed in the middle, and the node is about to end
-        self._is_driving = True
         core = self.core
         has_written = False
         while True:
@@ -331,7 +370,6 @@ class Node:
         if core.alarm:
             self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
             core.alarm = None
-        self._is_driving = False
 
     def _send(self, letters):
         for m in letters:
@@ -434,10 +472,13 @@ class Node:
         core = self.core
         if self.seal.renew():
             self.greeter.look()
+        more = {}
+        for facts in self.facts:
+            more.update(facts)
         self.events(
             "stat", role=core.role_name, term=core.term, leader=core.leader,
             commit=core.commit, applied=self.applied, last=core.log.last,
-            heap=interpreter.free_heap() or 0, **self.facts,
+            heap=interpreter.free_heap() or 0, **more,
         )  # fmt: skip
 
     def _tell_role(self):

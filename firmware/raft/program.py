@@ -206,20 +206,14 @@ class Node(Driver):
         while True:
             term = self._leading()
             if term:
-                run = self._supervisor.supervise(_name(function), self._in_term, term, function)
-                task = asyncio.create_task(run)
+                task = self._supervisor.start(_name(function), function)
                 try:
                     while self._leading() == term:
                         await self._news.wait()
                 finally:
-                    task.cancel()
+                    self._supervisor.drop(task)
             else:
                 await self._news.wait()
-
-    async def _in_term(self, term, function):
-        # What fails because it is cancelled would else be started again.
-        if self._leading() == term:
-            await function()
 
 
 def _checked(name):

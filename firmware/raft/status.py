@@ -13,7 +13,7 @@ LEADER_ITSELF = 255
 def status(node):
     """The state of a `Node`, as a dict that JSON can carry."""
     core, store = node.core, node.store
-    return {
+    found = {
         "node": node.id,
         "cluster": node.cluster,
         "role": core.role_name,
@@ -24,6 +24,7 @@ def status(node):
         "last": core.log.last,
         "last_term": core.log.last_term,
         "uptime_ms": node.events.uptime(),
+        "lines_lost": node.events.lost,
         "heap_free": interpreter.free_heap(),
         "interpreter": interpreter.NAME,
         "version": node.VERSION,
@@ -56,6 +57,9 @@ def status(node):
             if peer in core.peers and core.peers[peer].silent >= node.dead_ms
         },
     }
+    for facts in node.facts:
+        found.update(facts)
+    return found
 
 
 def packed(found):

@@ -109,6 +109,7 @@ class Endpoint:
             try:
                 datagram, sender = self.socket.recvfrom(most)
             except MemoryError:  # no free piece of that size: let the short ones through at least
+                self.errors += 1
                 gc.collect()
                 datagram, sender = self.socket.recvfrom(most // 4)
         except OSError as e:

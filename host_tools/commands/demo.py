@@ -11,6 +11,7 @@ import click
 from host_tools import desk, view
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.demo import Demo, DemoError, Result
+from host_tools.desktop.habits import ALL, HABITS
 from host_tools.options import NEGATIVE, NOT_POSSIBLE, Failure, interpreter_option
 from host_tools.screens import Lines, Terminal
 
@@ -36,7 +37,16 @@ MAX_SECONDS = 1800.0  # every acknowledged write is kept in memory until the end
     metavar="SECONDS",
     help=f"How long, about.  [default: on a terminal until q is pressed, else {SECONDS:g}]",
 )
-def demo(nodes: int, interpreter: str, seconds: float | None) -> None:
+@click.option(
+    "--habit",
+    "habits",
+    type=click.Choice([*HABITS, ALL]),
+    multiple=True,
+    metavar="NAME",
+    help="What boards do and this machine doesn't (firmware/README.md): all, or one; for several, "
+    "again.",
+)
+def demo(nodes: int, interpreter: str, seconds: float | None, habits: tuple[str, ...]) -> None:
     """Watch a cluster lose its leader and elect another one.
 
     Starts the nodes as processes of this machine, writes steadily, kills the leader, starts it
@@ -50,7 +60,8 @@ def demo(nodes: int, interpreter: str, seconds: float | None) -> None:
         raise Failure(str(e), NOT_POSSIBLE) from e
     with tempfile.TemporaryDirectory(prefix="raft-demo-") as folder:
         cluster = on_free_ports(Path(folder) / "cluster.toml", nodes)
-        cluster = dataclasses.replace(cluster, flash_kb=FLASH_KB)
+        habits = HABITS if ALL in habits else habits
+        cluster = dataclasses.replace(cluster, flash_kb=FLASH_KB, habits=habits)
         cluster.path.write_text(cluster.to_toml(), encoding="utf-8")
         try:
             result = perform(cluster, interpreter, seconds)

@@ -4,7 +4,8 @@
 
 STATE: the folder, with `config.json` and `raft.flash`. LOCK_FD: the open file that keeps other
 processes out of it. What follows is how to start the interpreter again: `machine.reset()` does.
-In config.json, `desk` may name a folder of programs in the place of firmware/apps (`apps`).
+In config.json, `desk` may name a folder of programs in the place of firmware/apps (`apps`), and
+habits of a real board (`habits.py`).
 """
 
 import json
@@ -20,9 +21,10 @@ def main():
     sys.path[:] = [here + "/stand_ins", firmware] + others + [project]
     os.chdir(sys.argv[1])
 
-    from host_tools.desktop import faults, loopback, system
+    from host_tools.desktop import faults, habits, loopback, system
 
     faults.apply()
+    habits.apply()
     loopback.take(loopback.ADDRESSES[0])
     system.write_to_reader()
     system.stop_on_signals()

@@ -258,11 +258,6 @@ class SimNode(Node):
         if self.compaction.restored:
             self.board.life.restored(self.applied)  # type: ignore[union-attr]
 
-    def greet(self) -> None:
-        now = self.board.ticks_ms()
-        self.greeter.step(now - self._greeted)
-        self._greeted = now
-
     def timer(self) -> None:
         """One turn of the driver's `_tick`."""
         self._take_in()

@@ -139,7 +139,7 @@ def lacks_or_repeats(replayed: Replay, writer: Writer) -> list[bytes]:
     ("interpreter", "kills", "desk"),
     [
         (CPYTHON, 50, {}),
-        (CPYTHON, 20, {**SMALL_FLASH, "slow_flash": True}),
+        (CPYTHON, 20, {**SMALL_FLASH, "habits": ("flash",)}),
         ("micropython", 15, SMALL_FLASH),
     ],
     ids=["cpython", "cpython-compacts-slow-flash", "micropython-compacts"],
@@ -150,7 +150,7 @@ def test_no_acknowledged_write_is_lost_or_applied_twice(
     if interpreter != CPYTHON and not micropython.interpreters():
         pytest.skip("no MicroPython: make micropython")
     cluster = free_cluster(tmp_path / "cluster.toml", NODES, **desk)
-    life_s = SLOW_LIFE_S if cluster.slow_flash else LIFE_S
+    life_s = SLOW_LIFE_S if cluster.habits else LIFE_S
     enough = SMALL_FLASH_WRITES if "flash_kb" in desk else kills * WRITERS
     lines: list[str] = []
     writers = [Writer(cluster, number) for number in range(WRITERS)]

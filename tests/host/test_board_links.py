@@ -126,5 +126,6 @@ def test_a_board_says_how_it_is_when_enter_is_pressed(tmp_path: Path, interprete
     assert facts == {
         "mac": "020000000000", "deployed": "0123abcd.", "role": "leader", "term": "1",
         "leader": "1", "ip": "127.0.0.1", "pm": "0", "rssi": "-55", "reason": "",
+        "restarts": "0", "failures": "0",
     }  # fmt: skip
     board.stop()

@@ -11,7 +11,7 @@ PORTABLE = True
 machine = stand_in("machine")
 stand_in("network")
 
-from board import tasks, watchdog, wifi  # noqa: E402
+from board import safe_mode, tasks, watchdog, wifi  # noqa: E402
 from raft import program  # noqa: E402
 
 PATIENCE_MS = 10000
@@ -54,12 +54,14 @@ def test_a_task_that_fails_is_told_counted_and_started_again() -> None:
             raise ValueError(len(starts))
 
     async def main():  # type: ignore[no-untyped-def]
-        supervised = tasks.Tasks(told)
+        lives = safe_mode.Lives()
+        supervised = tasks.Tasks(told, lives)
         supervised.start("app", fail, "me")
         await until(lambda: len(starts) == 3)
         await sleep_ms(5)  # it has returned: that is not a failure
-        return supervised.failures
+        return lives.facts["failures"]
 
+    machine.RTC().memory(b"")
     assert asyncio.run(main()) == 2
     assert starts == ["me"] * 3
     assert told.events == [
@@ -83,8 +85,10 @@ def test_what_fails_because_leadership_is_over_is_told_and_not_started_again() -
         except asyncio.CancelledError:
             raise OSError(5)  # noqa: B904
 
+    machine.RTC().memory(b"")
+
     async def main():  # type: ignore[no-untyped-def]
-        node.begin(tasks.Tasks(told))
+        node.begin(tasks.Tasks(told, safe_mode.Lives()))
         node.core.tick(1000)
         node._drive()
         await until(lambda: starts)
@@ -100,13 +104,86 @@ def test_what_fails_because_leadership_is_over_is_told_and_not_started_again() -
     assert told.events == [("failure", {"task": "lead", "error": repr(OSError(5)), "count": 1})]
 
 
+def lives_of_a_task(function, told, is_enough):  # type: ignore[no-untyped-def]
+    """What is known of the board's lives once that is enough, and the task is stopped."""
+    machine.RTC().memory(b"")
+    tasks.PAUSE_MS = 1
+
+    async def main():  # type: ignore[no-untyped-def]
+        lives = safe_mode.Lives()
+        supervised = tasks.Tasks(told, lives)
+        supervised.start("app", function)
+        await until(is_enough)
+        await supervised.stop()
+        return lives
+
+    return asyncio.run(main())
+
+
+def test_a_task_that_fails_is_started_again_though_nothing_can_be_told() -> None:
+    starts = []
+
+    async def fail():  # type: ignore[no-untyped-def]
+        starts.append(1)
+        raise MemoryError
+
+    def told(what, **facts):  # type: ignore[no-untyped-def]
+        raise MemoryError
+
+    lives = lives_of_a_task(fail, told, lambda: len(starts) > 2)
+
+    assert lives.facts["failures"] >= 2
+    assert safe_mode.Lives().facts == lives.facts  # kept over a restart
+
+
+def test_a_task_that_ends_by_anothers_cancellation_or_exit_is_started_again() -> None:
+    told, starts = Told(), []
+
+    async def end():  # type: ignore[no-untyped-def]
+        starts.append(1)
+        if len(starts) == 1:
+            raise SystemExit
+        if len(starts) == 2:
+            other = asyncio.create_task(sleep_for_long())
+            await sleep_ms(1)
+            other.cancel()
+            await other
+        await sleep_ms(PATIENCE_MS)
+
+    async def sleep_for_long():  # type: ignore[no-untyped-def]
+        await sleep_ms(PATIENCE_MS)
+
+    lives = lives_of_a_task(end, told, lambda: len(starts) == 3)
+
+    assert lives.facts["failures"] == 2
+    errors = [facts["error"] for _, facts in told.events]
+    assert "SystemExit" in errors[0] and "CancelledError" in errors[1]
+
+
+def test_a_task_that_is_stopped_puts_away_what_it_has() -> None:
+    done = []
+
+    async def work():  # type: ignore[no-untyped-def]
+        done.append("begun")
+        try:
+            await sleep_ms(PATIENCE_MS)
+        finally:
+            done.append("put away")
+
+    lives = lives_of_a_task(work, Told(), lambda: done)
+
+    assert done == ["begun", "put away"]
+    assert lives.facts["failures"] == 0
+
+
 class Dog:
     """In the place of machine.WDT."""
 
     fed = 0
+    timeouts: list = []  # type: ignore[type-arg]
 
     def __init__(self, timeout) -> None:  # type: ignore[no-untyped-def]
-        assert timeout == 3000
+        Dog.timeouts.append(timeout)
 
     def feed(self) -> None:
         Dog.fed += 1
@@ -127,6 +204,13 @@ def test_the_watchdog_is_fed_only_while_the_nodes_clock_runs() -> None:
     machine.WDT, watchdog.FEED_MS = Dog, 1
 
     async def check():  # type: ignore[no-untyped-def]
+        # while there is no node, it is enough that tasks run
+        await until(lambda: Dog.fed > 2)
+        assert Dog.timeouts == [watchdog.START_MS]
+        dog.node = node
+        await until(lambda: len(Dog.timeouts) == 2)
+        assert Dog.timeouts[1] == 3000
+        Dog.fed = 0
         await sleep_ms(20)
         assert Dog.fed == 0
         for fed in (1, 2, 3):
@@ -135,8 +219,9 @@ def test_the_watchdog_is_fed_only_while_the_nodes_clock_runs() -> None:
             await sleep_ms(20)
             assert Dog.fed == fed
 
+    dog = watchdog.Watchdog(3000)
     try:
-        asyncio.run(while_runs(watchdog.feed(node, 3000), check()))
+        asyncio.run(while_runs(dog.run(), check()))
     finally:
         machine.WDT = before
 

@@ -33,7 +33,7 @@ def is_one_line(text: str) -> bool:
 
 def answers_status(
     role: str, term: int, leader: int, doubt: int = 0, silent: dict[int, int] | None = None,
-    members: dict[str, object] | None = None,
+    members: dict[str, object] | None = None, facts: dict[str, int] | None = None,
 ) -> Behaviour:  # fmt: skip
     usual = {"index": 1, "voters": [1, 2, 3], "standby": [], "learners": [], "dead": []}
 
@@ -46,6 +46,7 @@ def answers_status(
                 "sectors": 40, "used": 10, "left_out": 2, "snapshot": 4, "snapshot_bytes": 3072,
                 "written": 400, "entries": 500, "erases": 20, "bytes": 65536,
             },
+            **(facts or {}),
         }  # fmt: skip
         return [Reply(messages.OK, leader, json.dumps(status).encode())]
 
@@ -230,6 +231,19 @@ def test_status_fails_without_a_leader_and_a_majority(
     assert result.exit_code == NOT_COMMITTED
     assert is_one_line(result.stderr) and message in result.stderr
     assert "node" in result.stdout
+
+
+def test_status_tells_how_often_nodes_have_failed(file: Path) -> None:
+    leader = answers_status("leader", 3, 1, facts={"restarts": 0, "failures": 0})
+    follower = answers_status("follower", 3, 1, facts={"restarts": 2, "failures": 1})
+    with fake_cluster(file, leader, follower, answers_status("follower", 3, 1)):
+        result = run(file, "status", *SHORT)
+
+    assert result.stdout.splitlines()[4:] == [
+        "node 2: it has failed and started anew 2 times and tasks beside it have failed once "
+        "since its power came"
+    ]
+    assert result.exit_code == 0
 
 
 def test_status_tells_members_apart_and_names_those_that_are_unheard_of(file: Path) -> None:

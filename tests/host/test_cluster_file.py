@@ -50,14 +50,14 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
     assert (cluster.name, cluster.voters, cluster.heartbeat_ms) == ("home", [1, 7], 50)
     assert cluster.election_ms == (150, 300)
-    assert not cluster.slow_flash
+    assert cluster.habits == ()
     assert {m.id: m.host for m in cluster.nodes.values()} == {1: "a", 7: "b"}
     assert cluster.founders == [1, 7]
     assert (cluster.lease, cluster.session_s, cluster.dead) == (False, 3600, Dead(600, False, 3))
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    slow = replace(on_desk(tmp_path / "c.toml", 3), slow_flash=True)
+    slow = replace(on_desk(tmp_path / "c.toml", 3), habits=("flash",))
     desk, free = on_desk(tmp_path / "a.toml", 5), on_free_ports(tmp_path / "b.toml", 9)
     boards = Cluster(tmp_path / "d.toml", 'our "home" \\', BOARDS, 100, (300, 600))
     members = [
@@ -85,9 +85,9 @@ def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> No
     assert config["nodes"]["3"] == {"host": "127.0.0.1", "port": 7103, "client_port": 7203}
     assert config["election_ms"] == [150, 300]
     assert "desk" not in config
-    assert replace(cluster, slow_flash=True).desk_config(2) == {
+    assert replace(cluster, habits=("flash",)).desk_config(2) == {
         **config,
-        "desk": {"slow_flash": True},
+        "desk": {"habits": ["flash"]},
     }
 
 
@@ -134,10 +134,11 @@ def test_a_nodes_configuration_tells_of_members_what_is_not_as_usual(tmp_path: P
         ('name = "home"', 'name = "h"\n[desk]\nstate_kb = 1024', "flash_kb is 4096, .* = 1024"),
         (
             'name = "home"',
-            'name = "h"\n[desk]\nslow_flash = 1',
-            "slow_flash is 1, .* true or false",
+            'name = "h"\n[desk]\nhabits = "flash"',
+            "habits is 'flash', and must be a list",
         ),
-        ('name = "home"', 'name = "h"\n[desk]\nslow = true', "slow is not known .* slow_flash"),
+        ('name = "home"', 'name = "h"\n[desk]\nhabits = ["a"]', "names a: choose of empty, .* all"),
+        ('name = "home"', 'name = "h"\n[desk]\nslow = true', "slow is not known .* habits"),
         ("id = 7", "id = 1", "number 2: id is 1 like another"),
         ("id = 7", "id = 255", "number 2: id is 255, .* from 1 to 254"),
         ("id = 7", "", "number 2: id is missing"),

@@ -103,6 +103,8 @@ def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
         ({"ip": "192.168.1.9"}, ERROR, "192.168.1.9, and its host", "correct host"),
         ({"deployed": "4567cdef.ff"}, WARNING, "isn't what cluster.toml", "raftctl deploy"),
         ({"runs": "learner"}, WARNING, "no vote", "let it run"),
+        ({"restarts": 1}, WARNING, "failed and started anew once since its", "raftctl monitor"),
+        ({"failures": 2}, WARNING, "tasks beside it have failed 2 times", "raftctl monitor"),
         ({"runs": "out"}, WARNING, "no member any more", "raftctl add 2"),
     ],
 )

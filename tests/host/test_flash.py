@@ -183,8 +183,8 @@ def test_a_boards_configuration_makes_its_flash_slow() -> None:
             (None, False),
             (b'{"id": 1}', False),
             (b'{"desk": {}}', False),
-            (b'{"desk": {"slow_flash": false}}', False),
-            (b'{"desk": {"slow_flash": true}}', True),
+            (b'{"desk": {"habits": ["wrap"]}}', False),
+            (b'{"desk": {"habits": ["wrap", "flash"]}}', True),
         ):
             if config:
                 write("config.json", config)

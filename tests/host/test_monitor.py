@@ -417,6 +417,10 @@ def test_the_glance_follows_what_the_boards_say() -> None:
     assert (row.role, row.restarts) == ("", 1)
     for one in fed(text_of(boot)):  # a reset that was not seen
         glance.take(one)
+    for one in fed(text_of(STAT + " restarts=5")):  # of which most were before
+        glance.take(one)
+    (row,) = glance.rows()
+    assert (row.restarts, row.all_restarts) == (2, 5)
     glance.take(item("gone", "port", state="gone"))
     (row,) = glance.rows()
     assert (row.restarts, row.is_gone) == (2, True)

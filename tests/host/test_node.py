@@ -147,7 +147,7 @@ def test_the_process_that_was_started_is_the_node(
 def test_a_node_with_slow_flash_keeps_what_it_has_acknowledged(
     start: Start, cluster: Cluster, interpreter: str
 ) -> None:
-    cluster.path.write_text(replace(cluster, slow_flash=True).to_toml())
+    cluster.path.write_text(replace(cluster, habits=("flash",)).to_toml())
     process = start(node_command(cluster, "--interpreter", interpreter))
     with Client(cluster.path, PATIENCE_S) as client:
         for i in range(20):
@@ -159,7 +159,7 @@ def test_a_node_with_slow_flash_keeps_what_it_has_acknowledged(
     with Client(cluster.path, PATIENCE_S) as client:
         assert client.get("k") == b"19"
     config = json.loads((desk.state_folder(cluster, 1) / "config.json").read_text())
-    assert config["desk"] == {"slow_flash": True}
+    assert config["desk"] == {"habits": ["flash"]}
 
 
 @each_interpreter

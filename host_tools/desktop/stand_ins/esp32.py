@@ -3,10 +3,10 @@
 import json
 import os
 
+from host_tools.desktop import habits
 from host_tools.desktop.flash import BLOCK_BYTES, Flash
 from host_tools.desktop.system import sync
 
-CONFIG_FILE = "config.json"
 FLASH_FILE = "raft.flash"
 NVS_FILE = "nvs.json"
 LABEL = "raft"
@@ -20,15 +20,14 @@ table = None  # the partitions (list) of a chip that has a table of them, as a v
 class Partition(Flash):
     """A partition of flash; on a desk there is one, the file `raft.flash`.
 
-    It is slow if `config.json` says so: `"desk": {"slow_flash": true}`. kind: (type, subtype).
-    The rest is as in `Flash`.
+    It is slow if the board has the habit `flash`. kind: (type, subtype). The rest is as in `Flash`.
     """
 
     TYPE_APP = 0
     TYPE_DATA = 1
 
     def __init__(self, label, kind=(TYPE_DATA, 0x40), path=FLASH_FILE, start=0, size=None):
-        super().__init__(path, _slow_flash(), start, size)
+        super().__init__(path, "flash" in habits.wanted(), start, size)
         self.label = label
         self.kind = kind
 
@@ -108,16 +107,13 @@ class _File:
             sync(f)
         os.rename(NVS_FILE + ".new", NVS_FILE)
 
+    def wipe(self):
+        """There is none any more."""
+        if NVS_FILE in os.listdir():
+            os.remove(NVS_FILE)
+
 
 storage = _File()
-
-
-def _slow_flash():
-    try:
-        with open(CONFIG_FILE) as f:
-            return json.load(f).get("desk", {}).get("slow_flash", False)
-    except OSError:
-        return False
 
 
 def _checked(name):

@@ -47,6 +47,11 @@ def hostname(name=None):
     _hostname = name
 
 
+def saves_power():
+    """Whether the radio is on, and sleeps from beacon to beacon."""
+    return WLAN._active and WLAN._settings["pm"] != WLAN.PM_NONE
+
+
 class WLAN:
     """A station on the loopback network. There is one, however often this is called."""
 
