@@ -316,7 +316,7 @@ RARE = {
     SilentToEarlierTerms: 109,
     EntriesWrittenBeforeTheTerm: 125,
     DoubtForgottenAtOnce: 60,
-    RescuedCommandsWithoutTime: 300,
+    RescuedCommandsWithoutTime: 217,
 }
 
 
