@@ -11,7 +11,7 @@ from host_tools import cluster as cluster_file
 from host_tools import membership
 from host_tools.cluster import AUTO
 from host_tools.finder import Finder, Reply
-from host_tools.firmware import access, draw, messages, requests, seal
+from host_tools.firmware import access, calling, draw, messages, requests, seal
 from host_tools.membership import Membership
 from host_tools.pace import MAX_RESEND_S, RESEND_S, Pace
 
@@ -63,7 +63,7 @@ class Asking:
         self.leader = 0
         self._addresses = _resolve(self.cluster)
         key = seal.keys_of(["00" * 32], self.cluster.name)[0]
-        self._caller = access.Caller([access.credential(key, access.OWNER, access.ADMIN)], draw)
+        self._caller = calling.Caller([access.credential(key, access.OWNER, access.ADMIN)], draw)
         # (node, number) -> (kind, payload): to be sent again if the node's challenge was another
         self._under_way: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

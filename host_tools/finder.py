@@ -8,7 +8,7 @@ firmware/raft/access.py tells more.
 import socket
 
 from host_tools.desktop.loopback import ADDRESSES
-from host_tools.firmware import access, draw, messages
+from host_tools.firmware import access, calling, draw, messages
 
 Reply = tuple[int, int, int, int, bytes]  # see Caller.read
 
@@ -21,7 +21,7 @@ LAST_PAUSE_S = 2.0
 class Finder:
     """Asks by the socket, whose owner hands over what comes. ports: of clients, by node."""
 
-    def __init__(self, caller: access.Caller, asking: socket.socket) -> None:
+    def __init__(self, caller: calling.Caller, asking: socket.socket) -> None:
         asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.ports: dict[int, int] = {}
         self._caller = caller

@@ -12,6 +12,7 @@ sys.path.insert(0, str(FIRMWARE))
 from raft import (  # noqa: E402
     access,
     admin,
+    calling,
     hello,
     kv,
     members,
@@ -38,6 +39,7 @@ __all__ = [
     "Store",
     "access",
     "admin",
+    "calling",
     "draw",
     "hello",
     "kv",

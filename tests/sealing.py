@@ -6,7 +6,8 @@ its own.
 
 import struct
 
-from raft.access import ADMIN, OWNER, Caller, Gate, credential
+from raft.access import ADMIN, OWNER, Gate, credential
+from raft.calling import Caller
 from raft.interpreter import draw
 from raft.messages import MAX_DATAGRAM, PEER_BYTES, Codec, Message, parse
 from raft.node import NO_KEY, Node

@@ -8,7 +8,7 @@ and its answer would take, the time in which the other node does something else 
 
 import asyncio
 
-from raft.access import caller_of
+from raft.calling import caller_of
 from raft.interpreter import sleep_ms, ticks_diff, ticks_ms
 from raft.messages import WRITE
 from raft.udp import Endpoint

@@ -24,7 +24,6 @@ alone; what that is made of names the channel, so that nobody takes somebody els
 import struct
 
 from raft import messages
-from raft.interpreter import draw
 from raft.messages import (
     HEADER_BYTES,
     HIDDEN,
@@ -34,7 +33,7 @@ from raft.messages import (
     REQUEST_BYTES,
     ROOM,
 )
-from raft.seal import NONCE_BYTES, REPLY, REQUEST, TAG_BYTES, Mac, Window, nonce
+from raft.seal import REPLY, REQUEST, TAG_BYTES, Mac, Window, nonce
 
 # Roles: each may do what those before it may
 READ = 1
@@ -46,12 +45,9 @@ OWNER = 0  # the credential of whoever has the cluster's key
 EVERYBODY = 0  # a request to all who hear it, which is answered with STALE
 MAX_CHANNELS = 64  # that a node remembers
 MAX_CREDENTIALS = 8  # that a node keeps ready
-TRIES = 2  # requests without an answer, until another credential is tried
 
-_TRAILER = "<HB8sII"
+TRAILER = "<HB8sII"
 TRAILER_BYTES = 19 + TAG_BYTES
-_NO_CHALLENGE = bytes(NONCE_BYTES)
-_REQUEST = "<BBBBHHI"
 _REPLY = "<BBBBHHIBB"
 
 
@@ -84,12 +80,6 @@ def credential(key, number, role):
     """The credential that `key` (seal.Key) makes of number (0 to 65535) and role."""
     secret = key.clients.derive(struct.pack("<HB", number, role))
     return Credential(key.number, number, role, secret)
-
-
-def caller_of(node):
-    """The client that a node itself is: a `Caller` that writes into the codec's buffer."""
-    own = [credential(key, OWNER, ADMIN) for key in node.seal.keys]
-    return Caller(own, draw, node.is_secret, node.codec.buf)
 
 
 def role_for(kind):
@@ -143,7 +133,7 @@ class Gate:
         key = self._keys.get(frame[4] | frame[5] << 8)
         if key is None or frame[3] not in (self._node, EVERYBODY):
             return None
-        number, role, challenge, channel, copy = struct.unpack_from(_TRAILER, frame, trailer)
+        number, role, challenge, channel, copy = struct.unpack_from(TRAILER, frame, trailer)
         known = self._credential(key, number, role, frame)
         if known is None:
             self.forged += 1
@@ -218,100 +208,3 @@ class Gate:
         )
         buf[end:n] = known.mac.digest(known.replies(channel), self._view[:end])[:TAG_BYTES]
         return n
-
-
-class _Node:
-    """What a client knows of a node. challenge: the node's."""
-
-    def __init__(self):
-        self.challenge = _NO_CHALLENGE
-        self.credential = 0  # which of them it is asked with
-        self.unanswered = 0  # requests
-
-
-class Caller:
-    """A client's requests and what it is answered.
-
-    credentials: one, or several while the cluster's key is changed: the best first. draw: the
-    source of randomness. is_secret: whether to hide what is asked and answered. buf: where
-    requests are written, which `frame` shows.
-    """
-
-    def __init__(self, credentials, draw, is_secret=False, buf=None):
-        self._credentials = credentials
-        self._is_secret = is_secret
-        self._buf = bytearray(MAX_DATAGRAM) if buf is None else buf
-        self._view = memoryview(self._buf)
-        self._channel = draw(1, messages.MAX_NUMBER)
-        self._copy = 0
-        self._nodes = {}
-
-    def frame(self, n):
-        return self._view[:n]
-
-    def knows(self, node):
-        """What it knows of a node."""
-        if node not in self._nodes:
-            self._nodes[node] = _Node()
-        return self._nodes[node]
-
-    def request(self, node, kind, number, payload=b""):
-        """A frame to `node` into the buffer; returns its bytes."""
-        buf, end = self._buf, REQUEST_BYTES + len(payload)
-        if end + TRAILER_BYTES + ROOM > MAX_DATAGRAM:
-            raise ValueError("%d bytes don't fit into a datagram" % len(payload))
-        known = self.knows(node)
-        if known.unanswered >= TRIES and len(self._credentials) > 1:
-            known.credential = (known.credential + 1) % len(self._credentials)
-            known.unanswered = 0
-        known.unanswered += 1
-        own = self._credentials[known.credential]
-        buf[REQUEST_BYTES:end] = payload
-        if self._is_secret and payload:
-            end = own.cipher.hide(buf, self._view, REQUEST_BYTES, end)
-            kind |= HIDDEN
-        n = end + TRAILER_BYTES
-        self._copy += 1
-        struct.pack_into(_REQUEST, buf, 0, MARK, kind, 0, node, own.key_number, n, number)
-        struct.pack_into(
-            _TRAILER, buf, end, own.number, own.role, known.challenge, self._channel, self._copy
-        )
-        tag = n - TAG_BYTES
-        buf[tag:n] = own.mac.digest(own.requests, self._view[:tag])[:TAG_BYTES]
-        return n
-
-    def read(self, frame):
-        """(node, request, status, leader, result: bytes) of a reply (bytes), or None.
-
-        STALE: the datagram had no effect, and none of those before. If that is news there is a
-        result, and the request has to be made again, now that the node's challenge is known.
-        """
-        n = len(frame)
-        if n < REPLY_BYTES + TAG_BYTES or frame[0] != MARK or frame[3]:
-            return None
-        if frame[1] & ~HIDDEN != messages.REPLY:
-            return None
-        number = frame[4] | frame[5] << 8
-        for i, own in enumerate(self._credentials):
-            if own.key_number == number and own.mac.is_sealed(own.replies(self._channel), frame, n):
-                return self._opened(frame, n - TAG_BYTES, i)
-        return None
-
-    def _opened(self, frame, end, i):
-        own = self._credentials[i]
-        node, request = frame[2], struct.unpack_from("<I", frame, HEADER_BYTES)[0]
-        status, leader = frame[HEADER_BYTES + 4], frame[HEADER_BYTES + 5]
-        result = bytes(frame[REPLY_BYTES:end])
-        if frame[1] & HIDDEN:
-            hidden = bytearray(result)
-            start, end = own.cipher.reveal(memoryview(hidden), 0, len(hidden))
-            result = bytes(hidden[start:end])
-        known = self.knows(node)
-        known.credential = i
-        known.unanswered = 0
-        if status == messages.STALE:
-            if len(result) != NONCE_BYTES or result == known.challenge:
-                result = b""
-            else:
-                known.challenge = result
-        return node, request, status, leader, result

@@ -15,7 +15,7 @@ import asyncio
 import struct
 
 from raft import messages, requests, sessions
-from raft.access import caller_of
+from raft.calling import caller_of
 from raft.interpreter import draw, sleep_ms, ticks_diff, ticks_ms
 from raft.requests import Attempts, ClusterError, Gone, NotCommitted, Unknown  # noqa: F401
 from raft.udp import Endpoint

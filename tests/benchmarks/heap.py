@@ -1,4 +1,4 @@
-"""The heap of a leader and of a follower of five, with 112 KB each, on i386 MicroPython."""
+"""The heap of a leader and of a follower of five, with 124 KB each, on i386 MicroPython."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from host_tools.firmware import FIRMWARE
 from host_tools.micropython import interpreters
 from tests.clusters import free_cluster
 
-HEAP = "112k"
+HEAP = "124k"
 COMMANDS = 1000
 KEYS = 10
 FLASH_KB = 256
