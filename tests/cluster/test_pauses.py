@@ -9,7 +9,7 @@ import pytest
 from raft import requests
 from raft.core import FOLLOWER, LEADER
 from raft.messages import APPEND, APPEND_REPLY, OK, PRE_VOTE, READ
-from tests.core.group import GRANTED, LOW_MS, frame, letter, message
+from tests.core.group import GRANTED, LOW_MS, letter, message
 from tests.messages.test_hostile import TERM, FakeSocket, Target
 
 PAUSE_MS = 2 * LOW_MS
@@ -87,7 +87,7 @@ def test_a_leader_heard_after_a_pause_is_not_taken_for_long_silent(
     target = Target(FOLLOWER, lease=True)
     node = target.node
     heartbeat = letter(APPEND, 2, 1, TERM, index=6, log_term=TERM, commit=3, ctx=5)
-    pause_before_receiving(clock, target.peers, frame(heartbeat))
+    pause_before_receiving(clock, target.peers, target.frame(heartbeat))
     node._hear_peers()
     assert message(target.peers.sent[-1]).kind == APPEND_REPLY
 

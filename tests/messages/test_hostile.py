@@ -7,7 +7,6 @@ draws arbitrary bytes and the seeds of batches of mutations: 100,000 and more in
 import json
 import random
 import struct
-from binascii import crc32
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,8 @@ from hypothesis import strategies as st
 
 from raft import interpreter, sessions
 from raft import requests as encode
+from raft.access import ADMIN as ADMIN_ROLE
+from raft.access import OWNER, TRAILER_BYTES, credential
 from raft.core import CANDIDATE, FOLLOWER, HEARTBEAT_MS, LEADER
 from raft.events import Events
 from raft.messages import (
@@ -25,7 +26,6 @@ from raft.messages import (
     APPEND_REPLY,
     COMMAND,
     DOUBT_REJECT,
-    MAX_DATAGRAM,
     MAX_NUMBER,
     MAX_PIECE,
     MEMBERS,
@@ -35,16 +35,19 @@ from raft.messages import (
     PRE_VOTE_REPLY,
     READ,
     REPLY,
+    REQUEST_BYTES,
     RESCUE,
     SNAPSHOT,
     STATUS,
     VOTE_REPLY,
     WATCH,
     WRITE,
-    Codec,
 )
 from raft.node import Node
-from tests.core.group import GRANTED, HIGH_MS, frame, letter, message
+from raft.seal import SEAL_BYTES, TAG_BYTES
+from raft.service import MAX_REQUEST
+from tests import sealing
+from tests.core.group import GRANTED, HIGH_MS, letter, message
 from tests.flash import RamFlash
 
 CLUSTER = "test"
@@ -63,6 +66,7 @@ DETERMINISTIC = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+MAX_PAYLOAD = MAX_REQUEST - REQUEST_BYTES - TRAILER_BYTES
 CLIENT = ("127.0.0.1", 9999)
 
 
@@ -97,7 +101,10 @@ class FakeSocket:
 
 
 class Target:
-    """Node 1 of three, with a log of six entries, the first three committed."""
+    """Node 1 of three, with a log of six entries, the first three committed.
+
+    client: one that knows its challenge.
+    """
 
     def __init__(self, role: int, **settings: Any) -> None:
         config = settings | {
@@ -109,6 +116,8 @@ class Target:
         self.node.open(RamFlash(SECTORS))
         self.peers = self.attach(self.node.endpoint)
         self.clients = self.attach(self.node._clients)
+        self.client = sealing.caller_of(self.node)
+        self.codecs: dict[int, Any] = {}
         self.become(role)
         self.peers.sent.clear()
         assert self.node.core.role == role
@@ -130,8 +139,25 @@ class Target:
             self.hear(letter(VOTE_REPLY, 3, 1, TERM + 1, GRANTED))
             self.hear(letter(APPEND_REPLY, 3, 1, TERM + 1, index=5, ctx=1))
 
+    def frame(self, m: Any) -> bytes:
+        """The datagram of a message from one of its peers, or from a stranger."""
+        if m.src not in self.codecs:
+            self.codecs[m.src] = sealing.codec_to(self.node, m.src)
+        codec = self.codecs[m.src]
+        return bytes(codec.frame(codec.encode(m)))
+
+    def request(self, kind: int, number: int, payload: bytes) -> bytes:
+        """A datagram of the client."""
+        return bytes(self.client.frame(self.client.request(self.node.id, kind, number, payload)))
+
+    def replies(self) -> list[Any]:
+        """What the client has been answered since the last call."""
+        replies = [self.client.read(data) for data in self.clients.sent]
+        self.clients.sent.clear()
+        return replies
+
     def hear(self, m: Any) -> None:
-        self.peers.waiting.append(frame(m))
+        self.peers.waiting.append(self.frame(m))
         self.node._hear_peers()
 
     def state(self) -> dict[str, Any]:
@@ -155,7 +181,7 @@ class Target:
             hear()
 
 
-def originals() -> list[bytes]:
+def originals(target: Target) -> list[bytes]:
     """Sound frames to node 1; nearly each of them would change something if it were taken."""
     entries = [(TERM, COMMAND, b"data"), (TERM, COMMAND, b"x" * 40)]
     frames = []
@@ -165,16 +191,15 @@ def originals() -> list[bytes]:
             for src, index in ((2, 0), (3, 6)):
                 with_entries = entries if kind in (APPEND, RESCUE) else ()
                 m = letter(kind, src, 1, term, index, min(index, TERM), 5, 1, with_entries, piece)
-                frames.append(frame(m))
+                frames.append(target.frame(m))
     return frames
 
 
-def requests() -> list[bytes]:
+def requests(target: Target) -> list[bytes]:
     """Sound frames of a client to node 1."""
-    codec = Codec(0, CLUSTER)
     command = sessions.command(1, 1, encode.put(b"key", b"value"))
     return [
-        bytes(codec.frame(codec.request(1, kind, number, payload)))
+        target.request(kind, number, payload)
         for number, kind, payload in (
             (1, WRITE, sessions.OPEN),
             (2, WRITE, command),
@@ -184,8 +209,29 @@ def requests() -> list[bytes]:
     ]
 
 
-def sealed(data: bytes) -> bytes:
-    return data + struct.pack("<I", crc32(data))
+def sealer(target: Target) -> Callable[[bytes], bytes]:
+    """Seals whatever there is behind the header, as node 2 would."""
+    session = sealing.codec_to(target.node, 2).sessions[1]
+    session.sent = 1 << 20  # beyond what has come from it
+
+    def sealed(data: bytes) -> bytes:
+        buf = bytearray(data) + bytearray(SEAL_BYTES)
+        return bytes(buf[: session.close(buf, memoryview(buf), len(data))])
+
+    return sealed
+
+
+def sealed_request(data: bytes) -> bytes:
+    """Seals that anew, as the owner would."""
+    own = credential(sealing.key(CLUSTER), OWNER, ADMIN_ROLE)
+    return data + bytes(own.mac.digest(own.requests, data)[:TAG_BYTES])
+
+
+def is_sound(data: bytes, target: Target) -> bool:
+    """Whether a node that knows no channels yet would let that in."""
+    gate = sealing.gate(1, CLUSTER)
+    gate.challenge = target.node.gate.challenge
+    return gate.hear(data[:MAX_REQUEST]) is not None
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
@@ -208,9 +254,8 @@ def lengthened(data: bytes, rng: random.Random) -> bytes:
     return data + rng.randbytes(rng.choice((1, 2, 4, 40, 1500)))
 
 
-def readdressed(data: bytes, rng: random.Random) -> bytes:
-    """Sound, but from nobody or itself, to another node or of another cluster."""
-    head = bytearray(data[:-4])
+def readdressed(head: bytearray, rng: random.Random) -> None:
+    """From nobody or itself, to another node, by another key or of another length."""
     field = rng.randrange(3)
     if field == 0:
         head[2] = rng.choice((0, 1, 255))
@@ -218,17 +263,15 @@ def readdressed(data: bytes, rng: random.Random) -> bytes:
         head[3] = rng.choice((0, 2, 3, 255))
     else:
         head[4 + rng.randrange(4)] ^= 1 << rng.randrange(8)
-    return sealed(bytes(head))
 
 
-def broken(data: bytes, rng: random.Random) -> bytes:
-    """Sealed, but with a field that can't be."""
-    head = bytearray(data[:-4])
+def broken(head: bytearray, rng: random.Random) -> None:
+    """With a field that can't be."""
     field = rng.randrange(6 if head[1] == SNAPSHOT else 4)
     if field == 0:
         head[0] ^= 1 << rng.randrange(8)
     elif field == 1:
-        head[1] = rng.choice((0, 19, WRITE, READ, STATUS, REPLY, 40, 255))
+        head[1] = rng.choice((0, 19, WRITE, READ, STATUS, REPLY, 40, 127))
     elif field == 2:
         head[11 + 4 * rng.randrange(min(5, len(head) // 4 - 2))] |= rng.choice((0x40, 0x80))
     elif field == 3:
@@ -239,41 +282,57 @@ def broken(data: bytes, rng: random.Random) -> bytes:
         del head[PEER_BYTES + rng.randrange(PIECE_HEADER_BYTES + 1) :]
         if len(head) == PEER_BYTES + PIECE_HEADER_BYTES:
             head += bytes(rng.choice((0, MAX_PIECE + 1)))
-        struct.pack_into("<H", head, 6, len(head) + 4)
-    return sealed(bytes(head))
 
 
-def mutations(frames: list[bytes], seed: int, count: int, whole: bool = False) -> Iterator[bytes]:
-    """`count` datagrams made from these frames, none of which is one of them.
+class Mutations:
+    """Makes datagrams from these frames, none of which is one of them.
 
-    whole: none begins with one of them either.
+    seal: seals what is sound no more; seal_bytes: how much that is. whole: none begins with one
+    of the frames.
     """
-    rng = random.Random(seed)
-    known = set(frames)
-    while count:
-        data = rng.choice(frames)
-        change = rng.randrange(5 if whole else 7)
+
+    def __init__(
+        self,
+        frames: list[bytes],
+        seal: Callable[[bytes], bytes],
+        seal_bytes: int,
+        whole: bool = False,
+    ) -> None:
+        self._frames = frames
+        self._known = set(frames)
+        self._seal = seal
+        self._seal_bytes = seal_bytes
+        self._whole = whole
+
+    def some(self, seed: int, count: int) -> Iterator[bytes]:
+        rng = random.Random(seed)
+        while count:
+            data = self._changed(rng.choice(self._frames), rng)
+            if data and data not in self._known:
+                count -= 1
+                yield data
+
+    def _changed(self, data: bytes, rng: random.Random) -> bytes:
+        change = rng.randrange(5 if self._whole else 7)
         if change == 0:
-            data = cut(data, rng)
-        elif change == 1:
-            data = readdressed(data, rng)
-        elif change == 2:
-            data = broken(data, rng)
-        elif change <= 4:
-            data = flipped(data, rng)
-        elif change == 5:
-            data = spliced(data, rng.choice(frames), rng)
-        else:
-            data = lengthened(data, rng)
-        if data and data not in known:
-            count -= 1
-            yield data
+            return cut(data, rng)
+        if change <= 2:
+            head = bytearray(data[: -self._seal_bytes])
+            (readdressed if change == 1 else broken)(head, rng)
+            if change == 2:
+                struct.pack_into("<H", head, 6, len(head) + self._seal_bytes)
+            return self._seal(bytes(head))
+        if change <= 4:
+            return flipped(data, rng)
+        if change == 5:
+            return spliced(data, rng.choice(self._frames), rng)
+        return lengthened(data, rng)
 
 
 @pytest.mark.parametrize("role", [FOLLOWER, CANDIDATE, LEADER], ids=["follower", "cand", "leader"])
 def test_what_is_no_message_is_counted_and_changes_nothing(role: int) -> None:
     target = Target(role)
-    frames = originals()
+    mutations = Mutations(originals(target), sealer(target), SEAL_BYTES)
     before = target.state()
     fed = 0
 
@@ -282,7 +341,7 @@ def test_what_is_no_message_is_counted_and_changes_nothing(role: int) -> None:
     def feed(seed: int, arbitrary: list[bytes]) -> None:
         nonlocal fed
         dropped = target.node.dropped
-        datagrams = [*mutations(frames, seed, BATCH), *arbitrary]
+        datagrams = [*mutations.some(seed, BATCH), *arbitrary]
 
         target.take(datagrams, target.peers, target.node._hear_peers)
 
@@ -302,13 +361,13 @@ def test_what_is_no_message_changes_nothing_where_datagrams_are_joined(
     monkeypatch.setattr(interpreter, "JOINS_DATAGRAMS", True)
     target = Target(FOLLOWER)
     target.peers.joins = True
-    frames = originals()
+    mutations = Mutations(originals(target), sealer(target), SEAL_BYTES, whole=True)
     before = target.state()
 
     @DETERMINISTIC
     @given(seed=st.integers(0), arbitrary=st.lists(st.binary(min_size=1, max_size=1600)))
     def feed(seed: int, arbitrary: list[bytes]) -> None:
-        datagrams = [*mutations(frames, seed, 100, whole=True), *arbitrary]
+        datagrams = [*mutations.some(seed, 100), *arbitrary]
         random.Random(seed).shuffle(datagrams)
         dropped = target.node.dropped
 
@@ -327,7 +386,7 @@ def test_sound_frames_are_all_taken_where_datagrams_are_joined(
     monkeypatch.setattr(interpreter, "JOINS_DATAGRAMS", True)
     target = Target(FOLLOWER)
     target.peers.joins = True
-    heartbeats = [frame(letter(APPEND, 2, 1, TERM, 6, TERM, 3, ctx)) for ctx in range(30)]
+    heartbeats = [target.frame(letter(APPEND, 2, 1, TERM, 6, TERM, 3, ctx)) for ctx in range(30)]
 
     target.take(heartbeats, target.peers, target.node._hear_peers)
 
@@ -339,18 +398,16 @@ def test_sound_frames_are_all_taken_where_datagrams_are_joined(
 @pytest.mark.parametrize("role", [FOLLOWER, LEADER], ids=["follower", "leader"])
 def test_what_is_no_request_of_a_client_is_counted_and_changes_nothing(role: int) -> None:
     target = Target(role)
-    frames = requests()
+    mutations = Mutations(requests(target), sealed_request, TAG_BYTES)
     before = target.state()
 
     @DETERMINISTIC
     @given(seed=st.integers(0), arbitrary=st.lists(st.binary(min_size=1, max_size=1600)))
     def feed(seed: int, arbitrary: list[bytes]) -> None:
         dropped = target.node.service.dropped
-        # requests from other senders' ids, or longer, may be sound ones: those are left out
+        # with another challenge, or another number, they are sound ones: those are left out
         datagrams = [
-            data
-            for data in [*mutations(frames, seed, 100), *arbitrary]
-            if target.node.codec.decode_request(data) is None
+            data for data in [*mutations.some(seed, 100), *arbitrary] if not is_sound(data, target)
         ]
 
         target.take(datagrams, target.clients, target.node._hear_clients)
@@ -364,13 +421,12 @@ def test_what_is_no_request_of_a_client_is_counted_and_changes_nothing(role: int
 def test_a_sound_request_with_a_senseless_payload_is_answered_and_changes_nothing() -> None:
     target = Target(LEADER)
     before = target.state()
-    codec = Codec(0, CLUSTER)
     target.node.core.log.has_room = lambda *args: False  # what is valid by chance isn't taken
 
     @DETERMINISTIC
-    @given(kind=st.sampled_from([WRITE, READ]), payload=st.binary(max_size=MAX_DATAGRAM - 16))
+    @given(kind=st.sampled_from([WRITE, READ]), payload=st.binary(max_size=MAX_PAYLOAD))
     def ask(kind: int, payload: bytes) -> None:
-        request = bytes(codec.frame(codec.request(1, kind, 7, payload)))
+        request = target.request(kind, 7, payload)
 
         target.take([request], target.clients, target.node._hear_clients)
 
@@ -379,9 +435,8 @@ def test_a_sound_request_with_a_senseless_payload_is_answered_and_changes_nothin
         for token in list(service._reads):  # they wait for the others
             service.confirmed([(token, target.node.applied)])
         service.answer_reads()
-        (answer,) = [codec.decode_reply(data) for data in target.clients.sent]
+        (answer,) = target.replies()
         assert answer is not None and answer[1] == 7 and answer[2] != 0
-        target.clients.sent.clear()
         target.peers.sent.clear()
         assert target.state()["core"] == before["core"]
         assert target.state()["log"] == before["log"]
@@ -392,25 +447,22 @@ def test_a_sound_request_with_a_senseless_payload_is_answered_and_changes_nothin
 @pytest.mark.parametrize("role", [FOLLOWER, LEADER], ids=["follower", "leader"])
 def test_no_payload_of_a_question_or_an_order_stops_a_node(role: int) -> None:
     target = Target(role)
-    codec = Codec(0, CLUSTER)
     orders = st.tuples(st.integers(0, 6), st.binary(max_size=40)).map(lambda o: bytes(o[:1]) + o[1])
 
     @DETERMINISTIC
     @given(
         kind=st.sampled_from([WATCH, ADMIN, MEMBERS, STATUS]),
-        payload=st.one_of(orders, st.binary(max_size=MAX_DATAGRAM - 16)),
+        payload=st.one_of(orders, st.binary(max_size=MAX_PAYLOAD)),
     )
     def ask(kind: int, payload: bytes) -> None:
-        request = bytes(codec.frame(codec.request(1, kind, 7, payload)))
+        request = target.request(kind, 7, payload)
 
         target.take([request], target.clients, target.node._hear_clients)
         target.node.core.tick(HEARTBEAT_MS)
         target.node._drive()
 
         # of a watch that has waited, too
-        answers = [codec.decode_reply(data) for data in target.clients.sent]
-        assert all(answer is not None and answer[1] == 7 for answer in answers)
-        target.clients.sent.clear()
+        assert all(answer is not None and answer[1] == 7 for answer in target.replies())
         target.peers.sent.clear()
 
     ask()
@@ -419,13 +471,13 @@ def test_no_payload_of_a_question_or_an_order_stops_a_node(role: int) -> None:
 def test_the_sound_frames_that_were_mutated_are_taken() -> None:
     target = Target(FOLLOWER)
 
-    target.take(originals(), target.peers, target.node._hear_peers)
-    target.take(requests(), target.clients, target.node._hear_clients)
+    target.take(originals(target), target.peers, target.node._hear_peers)
+    target.take(requests(target), target.clients, target.node._hear_clients)
 
     assert target.node.dropped == 0
     assert target.node.core.term == MAX_NUMBER
-    answers = [Codec(0, CLUSTER).decode_reply(data) for data in target.clients.sent]
-    assert len(answers) == len(requests()) - 1  # for the read the leader has been asked
+    answers = target.replies()
+    assert len(answers) == 3  # for the read the leader has been asked
     assert json.loads(answers[-1][4])["term"] == MAX_NUMBER
 
 

@@ -28,10 +28,9 @@ from raft.messages import (
     STATUS,
     WATCH,
     WRITE,
-    Codec,
 )
 from tests.core.group import letter
-from tests.messages.test_hostile import CLUSTER, Target
+from tests.messages.test_hostile import Target
 
 LIVES = 20  # of a node in each role
 MESSAGES = 150  # in each
@@ -90,7 +89,7 @@ def nonsense(rng: random.Random, core: Any) -> Any:
     return letter(kind, src, 1, term, index, log_term, commit, ctx, entries, piece)
 
 
-def request(rng: random.Random) -> bytes:
+def request(rng: random.Random, target: Target) -> bytes:
     """What a client may ask."""
     added = record(rng.randrange(1, 9), rng.choice((STANDBY, LEARNER)), 0, "10.0.0.1", 1, 2)
     survivors = bytes(rng.sample(range(1, 4), 2))
@@ -105,8 +104,7 @@ def request(rng: random.Random) -> bytes:
             (STATUS, b""),
         ]
     )
-    codec = Codec(0, CLUSTER)
-    return bytes(codec.frame(codec.request(1, kind, rng.randrange(MAX_NUMBER), payload)))
+    return target.request(kind, rng.randrange(MAX_NUMBER), payload)
 
 
 @pytest.mark.parametrize("role", [FOLLOWER, CANDIDATE, LEADER], ids=["follower", "cand", "leader"])
@@ -122,7 +120,7 @@ def test_nothing_that_members_and_clients_say_stops_a_node(role: int) -> None:
             if rng.random() < 0.1:
                 node._use_quiet()
             if rng.random() < 0.3:
-                target.take([request(rng)], target.clients, node._hear_clients)
+                target.take([request(rng, target)], target.clients, node._hear_clients)
             target.hear(nonsense(rng, node.core))
 
         assert node.dropped == 0

@@ -19,26 +19,22 @@ from raft.messages import (
     OK,
     READ,
     READ_REPLY,
-    Codec,
 )
 from raft.messages import LEADER as LEADER_ONLY
 from raft.service import MAX_WAITING_BYTES
 from tests.core.group import letter, message
-from tests.messages.test_hostile import CLUSTER, TERM, Target
+from tests.messages.test_hostile import TERM, Target
 
 QUERY = requests.get_query(b"key")
 
 
 def ask(target: Target, payload: bytes) -> tuple[int, int, bytes] | None:
     """(status, leader, result) of the answer, if there is one at once."""
-    codec = Codec(0, CLUSTER)
-    request = bytes(codec.frame(codec.request(1, READ, 7, payload)))
+    request = target.request(READ, 7, payload)
     target.take([request], target.clients, target.node._hear_clients)
     if not target.clients.sent:
         return None
-    (data,) = target.clients.sent
-    target.clients.sent.clear()
-    reply = codec.decode_reply(data)
+    (reply,) = target.replies()
     assert reply and reply[:2] == (1, 7)
     return reply[2], reply[3], bytes(reply[4])
 
@@ -141,22 +137,19 @@ def test_what_is_confirmed_waits_while_a_snapshot_is_read_back() -> None:
     store(target)
     target.node.compaction.restored = True
     target.hear(letter(APPEND, 2, 1, TERM, index=6, log_term=TERM, commit=3))
-    (data,) = target.clients.sent
-    reply = Codec(0, CLUSTER).decode_reply(data)
+    (reply,) = target.replies()
     assert reply and requests.get_answer(reply[4]) == b"value"
 
 
 def test_queries_that_wait_take_no_more_than_so_many_bytes() -> None:
     target = Target(FOLLOWER)
-    codec = Codec(0, CLUSTER)
 
     statuses = []
     for number in range(20):
         query = requests.read(bytes(1100), ANY)
-        request = bytes(codec.frame(codec.request(1, READ, number, query)))
+        request = target.request(READ, number, query)
         target.take([request], target.clients, target.node._hear_clients)
-        statuses += [codec.decode_reply(data)[2] for data in target.clients.sent]
-        target.clients.sent.clear()
+        statuses += [reply[2] for reply in target.replies()]
 
     assert statuses == [BUSY] * (20 - MAX_WAITING_BYTES // 1100)
 
