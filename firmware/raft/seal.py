@@ -8,6 +8,14 @@ what is sealed, so that nothing passes for something else: in front of the frame
     3                                            a client's request (access.py)
     4, channel (4)                               a reply to a client
 
+A cluster's secret is never used itself, but what HMAC(secret, purpose + cluster's name) is:
+
+    "number "   its first 2 bytes: the key's number, by which frames name key and cluster
+    "nodes "    the key of hellos and between nodes
+    "clients "  of it HMAC(that, number, role): the key of a client's credential (access.py)
+    "secrecy "  of it HMAC(that, from, to, incarnation of either): by which one node hides what it
+                tells another (secrecy.py); a client and a node: HMAC(credential's key, "secrecy")
+
 An incarnation is 60 random bits, drawn at each start of a node; its peers learn it by a hello.
 What two nodes say to each other is sealed for the incarnations of both, and so void once either
 has started anew. Within them each datagram has a number, by which a repeated one is known, and

@@ -150,10 +150,10 @@ def unhex(text: str) -> bytes:
     return unhexlify(text.replace(" ", ""))
 
 
-def session(node: int, peer: int) -> Session:
+def session(node: int, peer: int, is_secret: bool = False) -> Session:
     """A new one between the two that every frame of this module is from or to."""
     own, other = INCARNATIONS[node], INCARNATIONS[peer]
-    return Session(KEY, [KEY], node, own, peer, other, False)
+    return Session(KEY, [KEY], node, own, peer, other, is_secret)
 
 
 def receiver() -> Codec:
