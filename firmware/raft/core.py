@@ -134,7 +134,8 @@ class Core:
         self.leader = NOBODY
         self.successor = NOBODY  # handed leadership over to, if no leader is known since
         self.leading = None  # leader: what it knows as such
-        self.commit = log.snapshot.index
+        self.peers = {}  # leader: node id -> Progress
+        self.commit = log.snapshot().index
         self.doubt = doubt
         self.is_out = False  # it is no member any more, says its own log or one who is
         self.alarm = None  # (peer, its commit index): it claims what can't be
@@ -184,7 +185,6 @@ class Core:
             self.adopt(index, Members(data))
         self._draw_timeout()
 
-    @property
     def role_name(self):
         """Its role, as people are told it: one of ROLES, or "learner" without a vote, or "out"."""
         if self.is_out:
@@ -192,11 +192,6 @@ class Core:
         if self.role == FOLLOWER and (self.doubt or self.node not in self.members.voters):
             return "learner"
         return ROLES[self.role]
-
-    @property
-    def peers(self):
-        """Of a leader: node id -> Progress."""
-        return self.leading.peers if self.leading else {}
 
     # What the driver calls
 
@@ -470,6 +465,7 @@ class Core:
             self._waiting += self.leading.waiting_reads()
             self.successor = self.leading.successor
             self.leading = None
+            self.peers = {}
             self._told_commit = MAX_NUMBER
         if self.role != FOLLOWER:
             self.role = FOLLOWER
@@ -614,6 +610,7 @@ class Core:
         self.leader = self.node
         self._heard = NOBODY
         self.leading = self.Leading(self, self._known_commit)
+        self.peers = self.leading.peers
         for token in self._waiting:
             self.leading.read(token)
         self._waiting.clear()

@@ -107,7 +107,6 @@ class Leading:
         """ms that have gone by since the clock stood there."""
         return (self.clock - time) & MAX_NUMBER
 
-    @property
     def stamp(self):
         """Cluster time in s, by which commands are stamped."""
         seconds = self._since(self._stamped_at) // 1000
@@ -123,7 +122,7 @@ class Leading:
         may last longer, for time stands still from the last command under one leader to here;
         but ends no earlier than leaders' clocks are fast.
         """
-        if now > self.stamp:
+        if now > self.stamp():
             self._stamp = now
             self._stamped_at = self.clock
 
@@ -474,7 +473,7 @@ class Leading:
             if kind != COMMAND or not has_session(data) or self._is_waiting(data):
                 continue
             try:
-                self.propose(COMMAND, restamped(data, self.stamp))
+                self.propose(COMMAND, restamped(data, self.stamp()))
             except Refused:
                 return  # its client will ask again
 
@@ -599,7 +598,7 @@ class Leading:
         self.others_wait = False
 
     def _send_snapshot(self, node, peer, number, must, news):
-        peer.install(self.log.snapshot)
+        peer.install(self.log.snapshot())
         return self._send_to(node, peer, number, must, news)
 
     def _send_to(self, node, peer, number, must, news):
@@ -609,7 +608,7 @@ class Leading:
         """
         sent = False
         if peer.state == SENDING_SNAPSHOT:
-            peer.install(self.log.snapshot)  # there may be a newer one
+            peer.install(self.log.snapshot())  # there may be a newer one
             if must and (self._sent_at == self.clock or not peer.votes):
                 peer.beat()
             sent = self._send_pieces(node, peer, number) and not must

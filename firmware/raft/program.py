@@ -179,7 +179,7 @@ class Node(Driver):
 
     def _drive(self):
         super()._drive()
-        role = self.core.role_name
+        role = self.core.role_name()
         leading = self._leading()
         if role != self._was_role or leading != self._was_leading:
             self._was_role = role
@@ -195,7 +195,7 @@ class Node(Driver):
     async def _tell_program(self, call):
         told = None
         while True:
-            role = self.core.role_name
+            role = self.core.role_name()
             if role != told:
                 told = role
                 call(role)
