@@ -37,6 +37,7 @@ from raft.messages import (
     RESCUE,
     SNAPSHOT,
     SNAPSHOT_REPLY,
+    TRANSFER,
     TRUST,
     VOTE,
     VOTE_REPLY,
@@ -309,22 +310,13 @@ class Core:
         src = m.src
         if src == self.node or _FROM_MEMBERS >> kind & 1 and src not in self.members.ids:
             return
-        if kind == OUT:
-            self._handle_out(m)
+        if m.term != self.term and not self._heeds(m):
             return
-        if m.term > self.term:
-            if kind == VOTE and not m.ctx and self._hears_leader(src):
-                return  # dissertation 4.2.3: a healthy leader isn't deposed
-            if kind != PRE_VOTE and not (kind == PRE_VOTE_REPLY and m.index):
-                self._follow(m.term, NOBODY)
-        elif m.term < self.term:
-            self._answer_old(m)
-            return
-        if kind == APPEND or kind == COMMIT:
-            self._handle_append(m)
-        elif kind == APPEND_REPLY:
+        if kind == APPEND_REPLY:
             if self.leading:
                 self.leading.handle_append_reply(m)
+        elif kind == APPEND or kind == COMMIT:
+            self._handle_append(m)
         elif kind in _TO_LEADERS:
             if self.leading:
                 self._handle_as_leader(m)
@@ -340,8 +332,24 @@ class Core:
             self._handle_trust(m)
         elif kind == READ_REPLY:
             self._handle_read_reply(m)
-        else:
+        elif kind == TRANSFER:
             self._handle_transfer(m)
+        else:
+            self._handle_out(m)
+
+    def _heeds(self, m):
+        """What `m` says of another term than this node's; whether there is more in it."""
+        kind = m.kind
+        if kind == OUT:
+            return True  # that is told in whatever term
+        if m.term < self.term:
+            self._answer_old(m)
+            return False
+        if kind == VOTE and not m.ctx and self._hears_leader(m.src):
+            return False  # dissertation 4.2.3: a healthy leader isn't deposed
+        if kind != PRE_VOTE and not (kind == PRE_VOTE_REPLY and m.index):
+            self._follow(m.term, NOBODY)
+        return True
 
     def _handle_as_leader(self, m):
         kind = m.kind
@@ -393,13 +401,10 @@ class Core:
         self._saved_doubt = r.doubt
         if r.doubt:
             self._is_new = False
-        for messages in (r.early, r.after):
-            for m in messages:
-                m.entries = ()
-                if m.data:
-                    m.data = b""
-                self._pool.append(m)
-            messages.clear()
+        if r.early:
+            self._reuse(r.early)
+        if r.after:
+            self._reuse(r.after)
         r.reads.clear()
         if r.entries or r.chunks:
             r.entries = ()
@@ -408,6 +413,15 @@ class Core:
                 self._take_members()
             if self.leading:
                 self.leading.advance_commit()
+
+    def _reuse(self, messages):
+        for m in messages:
+            if m.entries:
+                m.entries = ()
+            if m.data:
+                m.data = b""
+        self._pool.extend(messages)
+        messages.clear()
 
     # Members
 
