@@ -86,7 +86,6 @@ class Node(Driver):
         self.sessions.machine.add(name.encode(), machine)
         return Machine(self, name.encode())
 
-    @property
     def client(self):
         """Asks the cluster: the one client of all that the program shares (client.Client)."""
         if self._client is None:
@@ -99,7 +98,6 @@ class Node(Driver):
 
     # What it knows
 
-    @property
     def is_stopped(self):
         return self._stopped.is_set()
 
