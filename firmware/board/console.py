@@ -53,7 +53,7 @@ class Console:
         facts.update(self._counts)
         if self.node:
             core = self.node.core
-            facts.update(role=core.role_name, term=core.term, leader=core.leader)
+            facts.update(role=core.role_name(), term=core.term, leader=core.leader)
         else:
             facts["role"] = "joining"
         gc.collect()  # what is garbage isn't in use

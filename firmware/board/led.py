@@ -81,7 +81,7 @@ class Glance:
             return OUT
         if core.role == LEADER:
             return LEADING
-        if core.role_name == "learner":
+        if core.role_name() == "learner":
             return LEARNER
         return FOLLOWING if core.role == FOLLOWER else STANDING
 

@@ -37,6 +37,7 @@ from raft.messages import (
     RESCUE,
     SNAPSHOT,
     SNAPSHOT_REPLY,
+    TRANSFER,
     TRUST,
     VOTE,
     VOTE_REPLY,
@@ -134,7 +135,8 @@ class Core:
         self.leader = NOBODY
         self.successor = NOBODY  # handed leadership over to, if no leader is known since
         self.leading = None  # leader: what it knows as such
-        self.commit = log.snapshot.index
+        self.peers = {}  # leader: node id -> Progress
+        self.commit = log.snapshot().index
         self.doubt = doubt
         self.is_out = False  # it is no member any more, says its own log or one who is
         self.alarm = None  # (peer, its commit index): it claims what can't be
@@ -184,7 +186,6 @@ class Core:
             self.adopt(index, Members(data))
         self._draw_timeout()
 
-    @property
     def role_name(self):
         """Its role, as people are told it: one of ROLES, or "learner" without a vote, or "out"."""
         if self.is_out:
@@ -192,11 +193,6 @@ class Core:
         if self.role == FOLLOWER and (self.doubt or self.node not in self.members.voters):
             return "learner"
         return ROLES[self.role]
-
-    @property
-    def peers(self):
-        """Of a leader: node id -> Progress."""
-        return self.leading.peers if self.leading else {}
 
     # What the driver calls
 
@@ -314,22 +310,13 @@ class Core:
         src = m.src
         if src == self.node or _FROM_MEMBERS >> kind & 1 and src not in self.members.ids:
             return
-        if kind == OUT:
-            self._handle_out(m)
+        if m.term != self.term and not self._heeds(m):
             return
-        if m.term > self.term:
-            if kind == VOTE and not m.ctx and self._hears_leader(src):
-                return  # dissertation 4.2.3: a healthy leader isn't deposed
-            if kind != PRE_VOTE and not (kind == PRE_VOTE_REPLY and m.index):
-                self._follow(m.term, NOBODY)
-        elif m.term < self.term:
-            self._answer_old(m)
-            return
-        if kind == APPEND or kind == COMMIT:
-            self._handle_append(m)
-        elif kind == APPEND_REPLY:
+        if kind == APPEND_REPLY:
             if self.leading:
                 self.leading.handle_append_reply(m)
+        elif kind == APPEND or kind == COMMIT:
+            self._handle_append(m)
         elif kind in _TO_LEADERS:
             if self.leading:
                 self._handle_as_leader(m)
@@ -345,8 +332,24 @@ class Core:
             self._handle_trust(m)
         elif kind == READ_REPLY:
             self._handle_read_reply(m)
-        else:
+        elif kind == TRANSFER:
             self._handle_transfer(m)
+        else:
+            self._handle_out(m)
+
+    def _heeds(self, m):
+        """What `m` says of another term than this node's; whether there is more in it."""
+        kind = m.kind
+        if kind == OUT:
+            return True  # that is told in whatever term
+        if m.term < self.term:
+            self._answer_old(m)
+            return False
+        if kind == VOTE and not m.ctx and self._hears_leader(m.src):
+            return False  # dissertation 4.2.3: a healthy leader isn't deposed
+        if kind != PRE_VOTE and not (kind == PRE_VOTE_REPLY and m.index):
+            self._follow(m.term, NOBODY)
+        return True
 
     def _handle_as_leader(self, m):
         kind = m.kind
@@ -398,13 +401,10 @@ class Core:
         self._saved_doubt = r.doubt
         if r.doubt:
             self._is_new = False
-        for messages in (r.early, r.after):
-            for m in messages:
-                m.entries = ()
-                if m.data:
-                    m.data = b""
-                self._pool.append(m)
-            messages.clear()
+        if r.early:
+            self._reuse(r.early)
+        if r.after:
+            self._reuse(r.after)
         r.reads.clear()
         if r.entries or r.chunks:
             r.entries = ()
@@ -413,6 +413,15 @@ class Core:
                 self._take_members()
             if self.leading:
                 self.leading.advance_commit()
+
+    def _reuse(self, messages):
+        for m in messages:
+            if m.entries:
+                m.entries = ()
+            if m.data:
+                m.data = b""
+        self._pool.extend(messages)
+        messages.clear()
 
     # Members
 
@@ -470,6 +479,7 @@ class Core:
             self._waiting += self.leading.waiting_reads()
             self.successor = self.leading.successor
             self.leading = None
+            self.peers = {}
             self._told_commit = MAX_NUMBER
         if self.role != FOLLOWER:
             self.role = FOLLOWER
@@ -614,6 +624,7 @@ class Core:
         self.leader = self.node
         self._heard = NOBODY
         self.leading = self.Leading(self, self._known_commit)
+        self.peers = self.leading.peers
         for token in self._waiting:
             self.leading.read(token)
         self._waiting.clear()

@@ -99,7 +99,8 @@ class Leading:
         else:
             self._append(CONFIG, core.members.data)
             core.adopt(self.own_term_from, core.members)
-        self._learn_commit(core.node, known_commit)
+        if known_commit > core.commit:
+            self._learn_commit(core.node, known_commit)
 
     # Time
 
@@ -107,7 +108,6 @@ class Leading:
         """ms that have gone by since the clock stood there."""
         return (self.clock - time) & MAX_NUMBER
 
-    @property
     def stamp(self):
         """Cluster time in s, by which commands are stamped."""
         seconds = self._since(self._stamped_at) // 1000
@@ -123,7 +123,7 @@ class Leading:
         may last longer, for time stands still from the last command under one leader to here;
         but ends no earlier than leaders' clocks are fast.
         """
-        if now > self.stamp:
+        if now > self.stamp():
             self._stamp = now
             self._stamped_at = self.clock
 
@@ -398,36 +398,42 @@ class Leading:
 
     def handle_append_reply(self, m):
         peer = self.peers.get(m.src)
-        if peer is None or m.ctx > self.round:
+        number = m.ctx
+        if peer is None or number > self.round:
             return
         peer.answered = True
-        doubts = m.kind == DOUBT_REPLY or m.kind == DOUBT_REJECT
+        kind = m.kind
+        doubts = kind == DOUBT_REPLY or kind == DOUBT_REJECT
         if doubts:
             peer.doubted(m.commit, self.round, self.log.last)
-        elif peer.doubts and not peer.trusted(m.ctx):
+        elif peer.doubts and not peer.trusted(number):
             return
         else:
             peer.heard = True
-            if m.ctx > peer.round:
-                peer.round = m.ctx
+            if number > peer.round:
+                peer.round = number
                 if self._reads:
                     self._confirm_reads()
-        if m.index > self.log.last or (not doubts and not self._learn_commit(m.src, m.commit)):
+        index = m.index
+        last = self.log.last
+        if index > last:
             return  # it claims what can't be: nothing else that it says counts either
-        if m.kind == APPEND_REJECT or m.kind == DOUBT_REJECT:
-            agreed = self.log.conflict(m.index, m.log_term)
+        if not doubts and m.commit > self.core.commit and not self._learn_commit(m.src, m.commit):
+            return
+        if kind == APPEND_REJECT or kind == DOUBT_REJECT:
+            agreed = self.log.conflict(index, m.log_term)
             if peer.state == SENDING_SNAPSHOT and agreed < 0:
                 peer.answers()
-            elif m.ctx > peer.floor:
+            elif number > peer.floor:
                 peer.rejected(agreed + 1, self.round)
         else:
-            if peer.accepted(m.index) and not peer.doubts:
+            if peer.accepted(index) and not doubts:
                 self.advance_commit()
                 if m.src == self.successor:
                     self._hand_over()
-            if peer.doubts:
+            if doubts:
                 self._vouch(peer, m)
-        if peer.next <= self.log.last:
+        if peer.next <= last:
             self._wants_more(peer)
 
     def handle_snapshot_reply(self, m):
@@ -458,15 +464,16 @@ class Leading:
         trust.ctx = peer.doubt_number
 
     def _learn_commit(self, src, commit):
-        """Take over a commit index that another node knows. Returns whether it can be true."""
-        # A follower may know of commits of earlier terms that this leader doesn't know of. By
-        # Leader Completeness (5.4.3) the leader holds those entries; a claim of more means
-        # that something is broken, and is not a thing to merge.
-        if commit > self.core.commit:
-            if commit >= self.own_term_from:
-                self.core.alarm = (src, commit)
-                return False
-            self._set_commit(commit)
+        """Take over a higher commit index that another node knows. Returns whether it can be true.
+
+        A follower may know of commits of earlier terms that this leader doesn't know of. By Leader
+        Completeness (5.4.3) the leader holds those entries; a claim of more means that something
+        is broken, and is not a thing to merge.
+        """
+        if commit >= self.own_term_from:
+            self.core.alarm = (src, commit)
+            return False
+        self._set_commit(commit)
         return True
 
     def handle_rescue(self, m):
@@ -474,7 +481,7 @@ class Leading:
             if kind != COMMAND or not has_session(data) or self._is_waiting(data):
                 continue
             try:
-                self.propose(COMMAND, restamped(data, self.stamp))
+                self.propose(COMMAND, restamped(data, self.stamp()))
             except Refused:
                 return  # its client will ask again
 
@@ -599,7 +606,7 @@ class Leading:
         self.others_wait = False
 
     def _send_snapshot(self, node, peer, number, must, news):
-        peer.install(self.log.snapshot)
+        peer.install(self.log.snapshot())
         return self._send_to(node, peer, number, must, news)
 
     def _send_to(self, node, peer, number, must, news):
@@ -609,7 +616,7 @@ class Leading:
         """
         sent = False
         if peer.state == SENDING_SNAPSHOT:
-            peer.install(self.log.snapshot)  # there may be a newer one
+            peer.install(self.log.snapshot())  # there may be a newer one
             if must and (self._sent_at == self.clock or not peer.votes):
                 peer.beat()
             sent = self._send_pieces(node, peer, number) and not must

@@ -80,7 +80,7 @@ class Lock:
     async def _ask(self):
         """(number, 0) if it is ours, (0, seconds until it is free) if not."""
         asked = ticks_ms()
-        number, seconds = await self._node.client.lock(self._key, self._owner, self._ttl_s)
+        number, seconds = await self._node.client().lock(self._key, self._owner, self._ttl_s)
         if number:
             self._asked = asked
         return number, seconds
@@ -147,9 +147,9 @@ class Lock:
             self._holder.cancel()
 
     async def _give_back(self):
-        if self._node.is_stopped:
+        if self._node.is_stopped():
             return  # nobody would hear of it; it becomes free when its time is over
         try:
-            await self._node.client.unlock(self._key, self._owner)
+            await self._node.client().unlock(self._key, self._owner)
         except (ClusterError, OSError) as e:
             self._node.events("lock_kept", name=self._key.decode(), error=e)

@@ -41,7 +41,6 @@ class Log:
         self.installed = None
         self.keeps = True
 
-    @property
     def snapshot(self):
         """The newest whole snapshot (store.Snapshot); its index is 0 if there is none."""
         return self.store.snapshot
@@ -51,9 +50,9 @@ class Log:
 
         The index is that of its entry, and 0 of one that the cluster was founded with.
         """
-        found = [self.snapshot_members()] if self.snapshot.index else []
+        found = [self.snapshot_members()] if self.snapshot().index else []
         for index in self.store.configurations:
-            if index > self.snapshot.index:
+            if index > self.snapshot().index:
                 found.append((index, self.store.live(index, 0)[0][2]))
         return found[-2:]
 

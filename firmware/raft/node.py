@@ -383,7 +383,7 @@ class Node:
 
     def _apply(self):
         core = self.core
-        if self.applied < core.log.snapshot.index and not self.compaction.restored:
+        if self.applied < core.log.snapshot().index and not self.compaction.restored:
             self._restore()
             return
         index = self.applied
@@ -476,7 +476,7 @@ class Node:
         for facts in self.facts:
             more.update(facts)
         self.events(
-            "stat", role=core.role_name, term=core.term, leader=core.leader,
+            "stat", role=core.role_name(), term=core.term, leader=core.leader,
             commit=core.commit, applied=self.applied, last=core.log.last,
             heap=interpreter.free_heap() or 0, **more,
         )  # fmt: skip

@@ -86,7 +86,6 @@ class Node(Driver):
         self.sessions.machine.add(name.encode(), machine)
         return Machine(self, name.encode())
 
-    @property
     def client(self):
         """Asks the cluster: the one client of all that the program shares (client.Client)."""
         if self._client is None:
@@ -99,7 +98,6 @@ class Node(Driver):
 
     # What it knows
 
-    @property
     def is_stopped(self):
         return self._stopped.is_set()
 
@@ -179,7 +177,7 @@ class Node(Driver):
 
     def _drive(self):
         super()._drive()
-        role = self.core.role_name
+        role = self.core.role_name()
         leading = self._leading()
         if role != self._was_role or leading != self._was_leading:
             self._was_role = role
@@ -195,7 +193,7 @@ class Node(Driver):
     async def _tell_program(self, call):
         told = None
         while True:
-            role = self.core.role_name
+            role = self.core.role_name()
             if role != told:
                 told = role
                 call(role)

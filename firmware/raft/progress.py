@@ -87,6 +87,8 @@ class Progress:
 
     def accepted(self, index):
         """It holds all up to `index`. Returns whether that was news."""
+        if index <= self.match and self.state == REPLICATE:
+            return False
         news = index > self.match
         if news:
             self.match = index

@@ -178,7 +178,7 @@ class Service:
         if len(self._writes) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
         try:
-            stamped = entry(self._core.leading.stamp, data, self._session_s)
+            stamped = entry(self._core.leading.stamp(), data, self._session_s)
             index = self._core.propose(messages.COMMAND, stamped)
         except HandingOver:
             return self._hold(client, data)

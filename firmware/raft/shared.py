@@ -67,16 +67,16 @@ class Dict:
 
     async def get(self, key, default=None):
         """The value of `key` at some time during the call, or `default` if there was none."""
-        value = await self._node.client.get(self._key(key))
+        value = await self._node.client().get(self._key(key))
         return default if value is None else decoded(value)
 
     async def set(self, key, value):
         """Store what JSON can say under `key`."""
-        await self._node.client.put(self._key(key), encoded(value))
+        await self._node.client().put(self._key(key), encoded(value))
 
     async def delete(self, key):
         """Remove `key`; whether it was there."""
-        return await self._node.client.delete(self._key(key))
+        return await self._node.client().delete(self._key(key))
 
     async def cas(self, key, expected, new):
         """Store `new` if the value of `key` is `expected` (None: there is none); whether it was."""
@@ -84,14 +84,14 @@ class Dict:
         # Of all texts that say the same, the one that is there, as far as this node has heard.
         if (None if value is None else decoded(value)) != expected:
             value = None if expected is None else encoded(expected)
-        return await self._node.client.cas(self._key(key), value, encoded(new))
+        return await self._node.client().cas(self._key(key), value, encoded(new))
 
     async def update(self, key, function, default=None):
         """Store `function(value)`, of `default` if there is no value; what was stored.
 
         When others change the value meanwhile, `function` is called again.
         """
-        client, key = self._node.client, self._key(key)
+        client, key = self._node.client(), self._key(key)
         while True:
             value = await client.get(key)
             new = function(default if value is None else decoded(value))
@@ -122,11 +122,11 @@ class Counter:
 
     async def get(self):
         """The number at some time during the call."""
-        return int(await self._node.client.get(self._key) or 0)
+        return int(await self._node.client().get(self._key) or 0)
 
     async def add(self, delta=1):
         """Add `delta`; the sum."""
-        return await self._node.client.add(self._key, delta)
+        return await self._node.client().add(self._key, delta)
 
 
 class Machine:
@@ -147,11 +147,11 @@ class Machine:
         command = self._head + payload
         if not self._node.sessions.machine.is_valid(command):
             raise ValueError("the machine doesn't know such a command: %r" % payload)
-        return await self._node.client.command(command)
+        return await self._node.client().command(command)
 
     async def query(self, payload):
         """The answer (bytes) at some time during the call. Raises NotCommitted if there is none."""
-        return await self._node.client.query(self._head + payload)
+        return await self._node.client().query(self._head + payload)
 
     def local(self, payload):
         """The answer of the node's own copy, or None if the machine takes it for malformed."""

@@ -16,7 +16,7 @@ def status(node):
     found = {
         "node": node.id,
         "cluster": node.cluster,
-        "role": core.role_name,
+        "role": core.role_name(),
         "term": core.term,
         "leader": core.leader,
         "commit": core.commit,

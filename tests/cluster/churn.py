@@ -311,7 +311,7 @@ class ChurnWorld(World):
         # Whom it knows may have been removed as well: then nobody tells it.
         knows = [node for node in core.members.voters if node in leader.members.ids]
         # Nor does one ask that can't trust its flash.
-        return core.role_name == "out" or core.role != LEADER and (not knows or core.doubt > 0)
+        return core.role_name() == "out" or core.role != LEADER and (not knows or core.doubt > 0)
 
 
 def is_sound(board: Board) -> bool:

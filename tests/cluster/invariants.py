@@ -461,7 +461,7 @@ class Life:
         if core.commit > known and core.log.term(core.commit) != core.term:
             raise Violation("node %d commits an entry of an earlier term by counting" % core.node)
         index = self.commit
-        snapshot = core.log.installed or core.log.snapshot
+        snapshot = core.log.installed or core.log.snapshot()
         if index < snapshot.index <= core.commit:
             self._knows(snapshot.index, snapshot.term)
             index = snapshot.index

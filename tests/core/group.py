@@ -197,9 +197,9 @@ class Member:
 
     def _apply(self) -> None:
         core = self.core
-        if len(self.applied) < core.log.snapshot.index:
+        if len(self.applied) < core.log.snapshot().index:
             self.applied = restored(read_snapshot(self.store))
-            assert len(self.applied) == core.log.snapshot.index
+            assert len(self.applied) == core.log.snapshot().index
         while len(self.applied) < core.commit:
             entries = core.log.slice(len(self.applied) + 1, SECTOR_BYTES, 0)
             self.applied += entries[: core.commit - len(self.applied)]

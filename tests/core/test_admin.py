@@ -198,6 +198,6 @@ def test_a_leader_that_is_removed_leads_that_to_its_end_and_is_out() -> None:
     assert group.members[2].core.role == LEADER
     assert group.members[2].core.members.voters == (2, 3)
     group.run(2 * OTHERS_BEATS * HIGH_MS)
-    assert leader.core.is_out and leader.core.role_name == "out"
+    assert leader.core.is_out and leader.core.role_name() == "out"
     assert group.members[2].core.role == LEADER  # all the time: nobody was disturbed
     assert group.members[2].core.term == 2

@@ -379,7 +379,7 @@ def test_a_node_without_founders_does_not_stand_nor_ask_anybody() -> None:
 
     for _ in range(20):
         assert node.stand() == []
-    assert node.core.role_name == "learner"
+    assert node.core.role_name() == "learner"
 
 
 def test_a_node_is_added_catches_up_and_votes() -> None:

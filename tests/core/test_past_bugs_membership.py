@@ -141,14 +141,14 @@ def test_a_removed_node_with_a_high_term_that_stands_is_told_that_it_is_out() ->
     assert [(message(d).kind, message(d).index) for d in group.wire] == [(OUT, index)] * 2
     group.deliver_all()
 
-    assert removed.core.role_name == "out"
+    assert removed.core.role_name() == "out"
     assert [group.members[n].core.term for n in (1, 2)] == [1, 1]
     for _ in range(20):
         assert removed.stand() == []
     group.restart(3)  # it has forgotten, and is told again
     group.tick(3, HIGH_MS)
     group.deliver_all()
-    assert (removed.core.role_name, group.members[1].core.role) == ("out", LEADER)
+    assert (removed.core.role_name(), group.members[1].core.role) == ("out", LEADER)
 
 
 def test_a_node_that_is_out_and_added_again() -> None:
@@ -164,7 +164,7 @@ def test_a_node_that_is_out_and_added_again() -> None:
     for _ in range(20):
         group.beat(1)
 
-    assert again.core.role_name == "follower"
+    assert again.core.role_name() == "follower"
     assert group.members[1].core.members.voters == THREE
 
 
@@ -195,7 +195,7 @@ def test_a_removed_node_that_never_had_a_vote_asks_when_it_hears_nobody() -> Non
         group.deliver_all()
         group.beat(1)
 
-    assert learner.core.role_name == "out"
+    assert learner.core.role_name() == "out"
     assert group.members[1].core.term == 1
 
 
@@ -270,7 +270,7 @@ def test_a_leader_that_removed_itself_is_gone_and_says_so() -> None:
     leader = group.leader()
     assert leader is not None and leader.node in (2, 3)
     assert leader.core.commit == leader.log.last
-    assert group.members[1].core.role_name == "out"
+    assert group.members[1].core.role_name() == "out"
 
 
 def test_a_leader_that_removed_itself_and_finds_no_successor_tries_again() -> None:

@@ -47,7 +47,7 @@ def answer_heartbeat(node: Member) -> list[Message]:
 
 def answer_piece(node: Member, held: int, ctx: int) -> list[Message]:
     """Node 2 says how many bytes it holds; what follows."""
-    index = node.log.snapshot.index
+    index = node.log.snapshot().index
     return node.hear(SNAPSHOT_REPLY, 2, node.core.term, index, log_term=held, ctx=ctx)
 
 
@@ -106,7 +106,7 @@ def test_pieces_that_are_lost_leave_again_when_the_follower_answers() -> None:
 
 def write_anew(node: Member) -> None:
     """Its snapshot is another one that stands for the same."""
-    old = node.log.snapshot
+    old = node.log.snapshot()
     new = node.log.store.snapshot = old.copy()
     new.first, new.final = old.first, old.final
 
@@ -142,7 +142,7 @@ def test_an_old_answer_moves_nothing_back() -> None:
 def test_answers_that_can_not_be_move_nothing() -> None:
     node = sending_leader(1000)
     ctx = answer_heartbeat(node)[0].ctx
-    term, index = node.core.term, node.log.snapshot.index
+    term, index = node.core.term, node.log.snapshot().index
     for m in (
         letter(SNAPSHOT_REPLY, 2, 1, term, index, 1001, ctx=ctx),  # more than there is
         letter(SNAPSHOT_REPLY, 2, 1, term, index, 512, ctx=ctx + 9),  # to what wasn't sent yet

@@ -25,7 +25,10 @@ STATES = (
 class Core:
     is_out = False
     role = FOLLOWER
-    role_name = ROLES[FOLLOWER]
+    name = ROLES[FOLLOWER]
+
+    def role_name(self) -> str:
+        return self.name
 
 
 class Node:
@@ -91,7 +94,7 @@ def test_it_shows_what_the_node_and_its_network_are_up_to() -> None:
         node.core.role = role
         assert glance.state() == state
     node.core.role = FOLLOWER
-    node.core.role_name = "learner"
+    node.core.name = "learner"
     assert glance.state() == leds.LEARNER
     node.core.is_out = True
     assert glance.state() == leds.OUT
