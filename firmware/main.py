@@ -54,7 +54,9 @@ class Board:
                 safe_mode.enter(reason, self._events, self._around)
             else:
                 self._run()
-        except (Exception, SystemExit) as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:
             restart(e, lives, self._events)
 
     async def _reason_for_safe_mode(self):
@@ -99,7 +101,7 @@ class Board:
         self._has_node = True
         try:
             asyncio.run(self._serve(node, begin))
-        except (Exception, SystemExit) as e:
+        except BaseException as e:
             self._failure = e
             raise
 
@@ -176,28 +178,32 @@ def configuration():
         return None
 
 
-def restart(error, lives, events):
+def restart(error, lives, events=None):
     """Start anew from the flash, since nothing in RAM is to be trusted any more."""
-    lives.crashed()
     gc.collect()  # what has failed has left garbage, and may have failed for want of memory
     try:
+        if lives:
+            lives.crashed()
         print_exception(error)
-        events("reset", error=repr(error))
+        (events or Events(0))("reset", error=repr(error))
     except Exception:
         gc.collect()  # it can't even be told: all that counts now is the restart
     safe_mode.restart()
 
 
 def main():
-    lives = Lives()
+    lives = None
     try:
+        lives = Lives()
         settings = configuration()
         if settings is None:
             return
         collect_early()
         board = Board(settings, lives)
-    except (Exception, SystemExit) as e:  # not foreseen, as all that ConfigError is
-        return restart(e, lives, Events(0))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # what is wrong in config.json is a ConfigError
+        return restart(e, lives)
     board.live()
 
 

@@ -21,8 +21,9 @@ def main():
     sys.path[:] = [here + "/stand_ins", firmware] + others + [project]
     os.chdir(sys.argv[1])
 
-    from host_tools.desktop import faults, habits, loopback, system
+    from host_tools.desktop import failures, faults, habits, loopback, system
 
+    failures.apply()
     faults.apply()
     habits.apply()
     loopback.take(loopback.ADDRESSES[0])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +33,16 @@ class Process:
     """A process whose lines are gathered, by several in one list; it never outlives the test."""
 
     def __init__(
-        self, command: list[str], cwd: Path = PROJECT, lines: list[str] | None = None
+        self,
+        command: list[str],
+        cwd: Path = PROJECT,
+        lines: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.lines = [] if lines is None else lines
         self._process = subprocess.Popen(
             command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
+            stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})},
         )  # fmt: skip
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read)
@@ -64,6 +68,13 @@ class Process:
             assert time.monotonic() < end, self.lines
             assert self._process.poll() is None, self.lines
             time.sleep(0.01)
+
+    def ended(self) -> int | None:
+        """Its exit status if it has ended."""
+        return self._process.poll()
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Its exit status after that signal."""

@@ -1,10 +1,11 @@
 """Stands in for the module `machine` of a board.
 
 A reset starts main.py anew in the same process, with what is in the RTC's memory. The end of
-the process is a power cut, and so is its death by SIGALRM: the watchdog has bitten. Who then
-starts it again may say so, with RAFT_DESK_RESET=3 (WDT_RESET) in its environment.
+the process is a power cut, but for its death by SIGALRM: the watchdog has bitten. Whoever then
+starts it again says so, with RAFT_DESK_RESET=3 (WDT_RESET) in its environment.
 """
 
+import gc
 import os
 import sys
 
@@ -20,10 +21,16 @@ RTC_BYTES = 2048
 
 _CAUSE = "RAFT_DESK_RESET"
 _MEMORY = "RAFT_DESK_RTC"
+_MEMORY_FILE = "rtc.bin"  # for the life after a bite of the watchdog, which comes unforeseen
+_RESERVE_BYTES = 4096
+
+_reserve = [bytearray(_RESERVE_BYTES)]  # a board's reset takes no memory, the one here does
 
 
 def reset():
     """Start anew from main.py: the process keeps its number, and the RTC its memory."""
+    _reserve.clear()
+    gc.collect()
     kill_after(0)  # a watchdog has to be set up again
     os.putenv(_CAUSE, str(SOFT_RESET))
     os.putenv(_MEMORY, RTC.contents.hex())
@@ -40,10 +47,22 @@ def unique_id():
     return mac()
 
 
+def _rtc_contents():
+    memory = os.getenv(_MEMORY)
+    if reset_cause() != WDT_RESET or memory:
+        return bytes.fromhex(memory or "")
+    try:
+        with open(_MEMORY_FILE, "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
+
+
 class RTC:
     """Its memory survives a reset."""
 
-    contents = bytes.fromhex(os.getenv(_MEMORY) or "")
+    contents = _rtc_contents()
+    outlives_process = False  # from the time on that a watchdog may bite
 
     def memory(self, data=None):
         """Replace it, or tell it (bytes)."""
@@ -52,6 +71,13 @@ class RTC:
         if len(data) > RTC_BYTES:
             raise ValueError("buffer too long")
         RTC.contents = bytes(data)
+        if RTC.outlives_process:
+            RTC.keep()
+
+    @staticmethod
+    def keep():
+        with open(_MEMORY_FILE, "wb") as f:
+            f.write(RTC.contents)
 
 
 class WDT:
@@ -65,6 +91,8 @@ class WDT:
         if id != 0 or timeout <= 0:
             raise ValueError("the watchdog is number 0, and its timeout is in ms")
         self._timeout_ms = timeout
+        RTC.outlives_process = True
+        RTC.keep()
         self.feed()
 
     def feed(self):
