@@ -39,6 +39,7 @@ from tests.cluster.invariants import (
     WatchedMachine,
     WatchedStore,
 )
+from tests.cluster.outsider import Outsider
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
 from tests.store.model import Install, Model, Write
@@ -90,6 +91,7 @@ class Plan:
         self.slow_flash = pick((1, 16))  # one in so many operations takes longer than typically
         self.session_s = pick((1, 2, 3600))
         self.watchers = 0
+        self.replayed: int | None = None  # per mille, by an outsider; None: it decides itself
 
 
 class Board:
@@ -119,6 +121,7 @@ class Board:
         self.inbox: list[bytes] = []
         self.requests: list[tuple[bytes, tuple[int, int]]] = []
         self.is_woken = False
+        self.incarnations: list[bytes] = []  # of all its lives
 
     def load(self) -> int:
         return self.identity
@@ -232,6 +235,7 @@ class SimNode(Node):
         self.store.forgets = world.plan.forgets  # type: ignore[attr-defined]
         self.compaction.eager_at = world.plan.eager_at  # type: ignore[attr-defined]
         self.core.uncommitted_bytes = world.plan.uncommitted_bytes
+        world.outsider.watch(self, board)
         self.now = self._greeted = board.ticks_ms()
 
     def _event(self, what: str, **facts: object) -> None:
@@ -307,6 +311,7 @@ class World:
         self._count = 0
         self._links: dict[int, Dice] = {}
         self.watch = Watch()
+        self.outsider = Outsider(self)
         boards = max(self.plan.boards, len(self.plan.voters))
         self.boards = [Board(self, number) for number in range(1, boards + 1)]
         first = len(self.boards) + 1
@@ -469,6 +474,7 @@ class World:
     def send(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
         if len(data) > MAX_DATAGRAM:
             raise Violation("a datagram of %d bytes" % len(data))
+        self.outsider.overhears(sender, to, data)
         if (sender[0], to[0]) in self.cut:
             return  # what is under way already does arrive
         link = (sender[0] * HOSTS + to[0]) * 4 + sender[1]
@@ -482,9 +488,9 @@ class World:
                 delay = dice.draw(*(plan.late_us if late else plan.delay_us))
                 is_garbled = plan.garbled and dice.below(1000) < plan.garbled
                 arriving = garbled(data, dice) if is_garbled else data
-                self.at(self.now + delay, link, self._arrive, (sender, to, arriving))
+                self.at(self.now + delay, link, self.arrive, (sender, to, arriving))
 
-    def _arrive(self, letter: tuple[tuple[int, int], tuple[int, int], bytes]) -> None:
+    def arrive(self, letter: tuple[tuple[int, int], tuple[int, int], bytes]) -> None:
         sender, to, data = letter
         if to[1] == CLIENT:
             self.clients[to[0] - 1 - len(self.boards)].hear(data)

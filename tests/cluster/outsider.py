@@ -1,0 +1,82 @@
+"""Who has no key, records what is said on a simulated network, and says it again; portable.
+
+To whom it was said and to others, soon, and long after whoever said or heard it has started anew.
+And what nodes must never do about it is checked at each datagram that they let in.
+"""
+
+from tests.cluster.invariants import Violation
+
+OUTSIDER = 255  # by which what it does is ordered: beyond nodes and clients
+KEPT = 300  # datagrams that it remembers
+LATER_US = (0, 3_000_000)
+
+
+class Outsider:
+    """In the world it is part of. permille: of all datagrams, how many it sends again."""
+
+    def __init__(self, world) -> None:  # type: ignore[no-untyped-def]
+        self._world = world
+        self._dice = world.dice_of(OUTSIDER)
+        self.permille = self._dice.pick((0, 0, 20, 100))
+        if world.plan.replayed is not None:
+            self.permille = world.plan.replayed
+        self._kept: list[tuple[tuple[int, int], tuple[int, int], bytes]] = []
+        self._made_in: dict[bytes, int] = {}  # frame -> life of its receiver when it was sent
+        self._let_in: set[tuple[int, bytes]] = set()
+
+    def overhears(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
+        """A datagram is on its way; perhaps this one is a reason to send an old one again."""
+        world, dice = self._world, self._dice
+        if to[0] <= len(world.boards):
+            self._made_in[data] = world.boards[to[0] - 1].lives
+        if not self.permille or world.draining:
+            return
+        if len(self._kept) < KEPT:
+            self._kept.append((sender, to, data))
+        elif dice.one_in(3):
+            self._kept[dice.below(KEPT)] = (sender, to, data)
+        if dice.below(1000) < self.permille:
+            claimed, receiver, old = dice.pick(self._kept)
+            if dice.one_in(3):  # to somebody else, or to another port
+                receiver = dice.pick(world.boards).id, dice.pick((0, 1))
+            world.watch.count("replays")
+            time = world.now + dice.draw(*LATER_US)
+            world.at(time, OUTSIDER, world.arrive, (claimed, receiver, old))
+
+    def watch(self, node, board) -> None:  # type: ignore[no-untyped-def]
+        """Look at what the node lets in from now on."""
+        decode, hear, meet = node.codec.decode, node.gate.hear, node.seal.meet
+        board.incarnations.append(node.seal.incarnation)
+
+        def watched_decode(frame, m):  # type: ignore[no-untyped-def]
+            data = bytes(frame)
+            is_let_in = decode(frame, m)
+            if is_let_in:
+                self._lets_in(board, data)
+            return is_let_in
+
+        def watched_hear(data):  # type: ignore[no-untyped-def]
+            request = hear(data)
+            if request and request[0]:
+                self._lets_in(board, data)
+            return request
+
+        def watched_meet(key, peer, incarnation):  # type: ignore[no-untyped-def]
+            lives = self._world.boards[peer - 1].incarnations
+            session = node.seal.sessions.get(peer)
+            if session and lives.index(session.incarnation) > lives.index(incarnation):
+                raise Violation("node %d takes node %d for its former self" % (board.id, peer))
+            meet(key, peer, incarnation)
+
+        node.codec.decode, node.gate.hear, node.seal.meet = (
+            watched_decode,
+            watched_hear,
+            watched_meet,
+        )
+
+    def _lets_in(self, board, data: bytes) -> None:  # type: ignore[no-untyped-def]
+        if (board.id, data) in self._let_in:
+            raise Violation("node %d lets a datagram in twice" % board.id)
+        if self._made_in.get(data) != board.lives:
+            raise Violation("node %d lets in what was made for another life" % board.id)
+        self._let_in.add((board.id, data))
