@@ -68,6 +68,9 @@ class Wire:
     def receive(self) -> bytes | None:
         return self.inbox.pop() if self.inbox else None
 
+    def refuse(self) -> None:
+        """Nothing is joined here."""
+
     def is_empty(self) -> bool:
         return not self.inbox
 

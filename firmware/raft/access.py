@@ -24,6 +24,7 @@ alone; what that is made of names the channel, so that nobody takes somebody els
 import struct
 
 from raft import messages
+from raft.interpreter import ticks_diff
 from raft.messages import (
     HEADER_BYTES,
     HIDDEN,
@@ -42,8 +43,11 @@ ADMIN = 3
 ROLES = ("", "read", "write", "admin")
 
 OWNER = 0  # the credential of whoever has the cluster's key
+UNKNOWN, TOO_OFTEN = 0, 1  # of a request: why it isn't let in
 EVERYBODY = 0  # a request to all who hear it, which is answered with STALE
 MAX_CHANNELS = 64  # that a node remembers
+MAX_OWN_CHANNELS = 16  # of them, of one credential but the owner's
+REQUESTS_PER_S = 100  # of one credential but the owner's, and as many at once
 MAX_CREDENTIALS = 8  # that a node keeps ready
 
 TRAILER = "<HB8sII"
@@ -89,6 +93,26 @@ def role_for(kind):
     return ADMIN if kind == messages.ADMIN else READ
 
 
+class _Limit:
+    """How much a credential may still ask."""
+
+    def __init__(self, now):
+        self._left_ms = 1000
+        self._now = now
+
+    def takes(self, now):
+        """Whether one more request is not too much, at this time in ticks."""
+        passed = ticks_diff(now, self._now)
+        if passed < 0:
+            passed = 1000  # so long that the ticks have wrapped
+        left = min(self._left_ms + passed, 1000) - 1000 // REQUESTS_PER_S
+        if left < 0:
+            return False
+        self._left_ms = left
+        self._now = now
+        return True
+
+
 class _Channel(Window):
     """used: when it last was; a greater number is later."""
 
@@ -101,57 +125,70 @@ class _Channel(Window):
 class Gate:
     """Lets clients of node `node` in, and seals what they are answered.
 
-    keys: of the cluster (list of seal.Key). buf: where answers are written. forged, repeated: how
-    many datagrams were refused because of the tag, or had been there before.
+    keys: of the cluster (list of seal.Key). buf: where answers are written. forged, repeated,
+    limited: how many datagrams were refused because of the tag, had been there before, or were too
+    many.
     """
 
     def __init__(self, node, keys, draw, buf):
         self.challenge = nonce(draw)
         self.forged = 0
         self.repeated = 0
+        self.limited = 0
         self._node = node
         self._keys = {key.number: key for key in keys}
         self._draw = draw
         self._buf = buf
         self._view = memoryview(buf)
-        self._credentials = {}
-        self._channels = {}
+        self._credentials = {}  # (key's number, number, role) -> (Credential, _Limit)
+        self._channels = {}  # (key's number, number, role, channel) -> _Channel
         self._clock = 0
 
     def frame(self, n):
         return self._view[:n]
 
-    def hear(self, frame):
+    def hear(self, frame, now=0):
         """(kind, request, payload, guest) of a client's frame (bytes) that is let in, or None.
 
-        guest: who has sent it, to be given to `reply`. kind: 0 if it doesn't show the challenge.
+        now: in ticks. guest: who has sent it, to be given to `reply`. kind: UNKNOWN if it doesn't
+        show the challenge, TOO_OFTEN if it must be refused for that.
         """
         n = len(frame)
         trailer = n - TRAILER_BYTES
-        if trailer < REQUEST_BYTES or n > MAX_DATAGRAM or frame[0] != MARK or frame[2]:
+        kind = frame[1] & ~HIDDEN if trailer >= REQUEST_BYTES else 0
+        # What costs least comes first: nobody has shown yet that he may speak.
+        if not messages.WRITE <= kind <= messages.MEMBERS or kind == messages.REPLY:
+            return None
+        if frame[0] != MARK or frame[2] or n > MAX_DATAGRAM or frame[6] | frame[7] << 8 != n:
             return None
         key = self._keys.get(frame[4] | frame[5] << 8)
-        if key is None or frame[3] not in (self._node, EVERYBODY):
+        is_to_all = frame[3] == EVERYBODY
+        if key is None or not is_to_all and frame[3] != self._node:
             return None
         number, role, challenge, channel, copy = struct.unpack_from(TRAILER, frame, trailer)
-        known = self._credential(key, number, role, frame)
+        name = (key.number, number, role, channel)
+        through = self._channels.get(name)
+        is_known = through is not None and through.challenge == challenge
+        if is_known and not is_to_all and not through.is_new(copy):
+            self.repeated += 1
+            return None
+        known, limit = self._credential(key, number, role, frame, now)
         if known is None:
             self.forged += 1
             return None
-        kind, request = frame[1] & ~HIDDEN, struct.unpack_from("<I", frame, HEADER_BYTES)[0]
+        request = struct.unpack_from("<I", frame, HEADER_BYTES)[0]
         is_hidden = frame[1] != kind
         guest = (known, channel, is_hidden)
-        if frame[3] == EVERYBODY:
-            return 0, request, b"", guest
-        if not messages.WRITE <= kind <= messages.MEMBERS or kind == messages.REPLY:
-            return None
-        through = self._through((key.number, number, role, channel), challenge)
-        if through is None:
-            return 0, request, b"", guest
-        if not through.is_new(copy):
-            self.repeated += 1
-            return None
+        if is_to_all or not is_known and challenge != self.challenge:
+            return UNKNOWN, request, b"", guest
+        if not is_known:
+            through = self._begin(name)
         through.add(copy)
+        self._clock += 1
+        through.used = self._clock
+        if number != OWNER and not limit.takes(now):
+            self.limited += 1
+            return TOO_OFTEN, request, b"", guest
         payload = memoryview(bytearray(frame[REQUEST_BYTES:trailer]))
         if is_hidden:
             start, end = known.cipher.reveal(payload, 0, len(payload))
@@ -160,34 +197,36 @@ class Gate:
             payload = payload[start:end]
         return kind, request, payload, guest
 
-    def _credential(self, key, number, role, frame):
-        """The credential by which a frame is sealed, or None if it isn't."""
+    def _credential(self, key, number, role, frame, now):
+        """The credential by which a frame is sealed, and its limit, or None, None if it isn't."""
+        if not READ <= role <= ADMIN:
+            return None, None
         name = (key.number, number, role)
         known = self._credentials.get(name)
-        found = known or credential(key, number, role)
-        if not READ <= role <= ADMIN or not found.mac.is_sealed(found.requests, frame, len(frame)):
-            return None
-        if known is None:
+        found, limit = known or (credential(key, number, role), None)
+        if not found.mac.is_sealed(found.requests, frame, len(frame)):
+            return None, None
+        if limit is None:
             if len(self._credentials) >= MAX_CREDENTIALS:
                 self._credentials.clear()
-            self._credentials[name] = found
-        return found
+            limit = _Limit(now)
+            self._credentials[name] = found, limit
+        return found, limit
 
-    def _through(self, name, challenge):
-        """The channel of that name, a new one if the challenge is the present one; or None."""
-        channel = self._channels.get(name)
-        if channel is None or channel.challenge != challenge:
-            if challenge != self.challenge:
-                return None
-            if channel is None and len(self._channels) >= MAX_CHANNELS:
-                self._forget_one()
-            channel = self._channels[name] = _Channel(challenge)
-        self._clock += 1
-        channel.used = self._clock
+    def _begin(self, name):
+        """A new channel of that name, let in with the present challenge."""
+        challenge = self.challenge
+        if name not in self._channels:
+            own = [other for other in self._channels if other[1] == name[1]]
+            if name[1] != OWNER and len(own) >= MAX_OWN_CHANNELS:
+                self._forget_one(own)
+            elif len(self._channels) >= MAX_CHANNELS:
+                self._forget_one(self._channels)
+        channel = self._channels[name] = _Channel(challenge)
         return channel
 
-    def _forget_one(self):
-        name = min(self._channels, key=lambda name: self._channels[name].used)
+    def _forget_one(self, names):
+        name = min(names, key=lambda name: self._channels[name].used)
         if self._channels.pop(name).challenge == self.challenge:
             self.challenge = nonce(self._draw)
 

@@ -45,11 +45,12 @@ class Greeter:
     node: a `Node`. endpoint: of its clients. places: of all nodes, itself included, id -> (host,
     port, client port), which may change; whose host isn't "auto" stays where it is. addresses: id
     -> address of a node's port, None while it isn't known. asked: whoever hasn't answered yet ->
-    the latest question to it.
+    the latest question to it. forged: hellos that were refused.
     """
 
     def __init__(self, node, seal, endpoint, places, addresses):
         self.asked = {}
+        self.forged = 0
         self._node = node
         self._seal = seal
         self._endpoint = endpoint
@@ -121,7 +122,7 @@ class Greeter:
         peer = frame[2]
         key = self._seal.key(frame[4] | frame[5] << 8)
         if key is None or frame[3] not in (self._node.id, EVERYBODY) or not key.is_hello(frame):
-            self._node.dropped += 1
+            self.forged += 1
             return True
         if peer == self._node.id:
             return True  # a broadcast comes back

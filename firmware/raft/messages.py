@@ -153,6 +153,7 @@ STALE = 8  # it doesn't show the node's challenge, which is the result; it had n
 MARK = 0xA2
 REQUEST_BYTES = HEADER_BYTES + 4
 REPLY_BYTES = HEADER_BYTES + 6
+LEAST_BYTES = REPLY_BYTES + TAG_BYTES  # of any frame
 MAX_REPLY = MAX_DATAGRAM - REPLY_BYTES - TAG_BYTES - ROOM  # bytes of the result in a REPLY
 _PEER = "<BBBBHHIIIII"
 
@@ -184,9 +185,20 @@ def frame_bytes(buf, at, end):
     For whoever has several datagrams in one piece (`udp.py`).
     """
     size = buf[at + 6] | buf[at + 7] << 8 if end - at >= HEADER_BYTES else 0
-    if buf[at] != MARK or not HEADER_BYTES <= size <= end - at:
+    if buf[at] != MARK or not LEAST_BYTES <= size <= end - at:
         return end - at
     return size
+
+
+def heads_of(node, keys):
+    """What bytes 3 to 5 are of all frames to `node` that may be sealed by `keys` (seal.Key)."""
+    return [bytes((node, key.number & 0xFF, key.number >> 8)) for key in keys]
+
+
+def next_frame(buf, at, end, heads):
+    """Where from `at` on a frame with one of these heads may begin in `buf`; `end`: nowhere."""
+    found = [buf.find(head, at + 3, end) for head in heads]
+    return min([place - 3 for place in found if place >= 0] or [end])
 
 
 class Codec:
@@ -194,13 +206,17 @@ class Codec:
 
     Frames are written into `buf`; `frame(n)` is a view of its first n bytes, valid until the
     next one is written. stranger: who, without a session, claims to have sent what was refused
-    last; 0: nobody.
+    last; 0: nobody. strangers, forged, repeated: how many frames were refused because there is no
+    session, because of the key or the tag, or because they had been there before.
     """
 
     def __init__(self, node, sessions):
         self.node = node
         self.sessions = sessions
         self.stranger = 0
+        self.strangers = 0
+        self.forged = 0
+        self.repeated = 0
         self.buf = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buf)
         self._empty = self.view[:EMPTY_BYTES]
@@ -250,8 +266,13 @@ class Codec:
         session = self.sessions.get(buf[2])
         if session is None:
             self.stranger = buf[2]
+            self.strangers += 1
             return False
         if not session.open(buf, n):
+            if session.was_there(buf, n):
+                self.repeated += 1
+            else:
+                self.forged += 1
             return False
         start, end = PEER_BYTES, n - SEAL_BYTES
         if buf[1] & HIDDEN:

@@ -118,7 +118,8 @@ class Node:
         self._is_out = False
         self._peers = None  # some heap
         host, port, client_port = self._places[self.id]
-        self.endpoint = Endpoint(_bound_to(host, port), self.codec.buf)
+        heads = messages.heads_of(self.id, self._keys)
+        self.endpoint = Endpoint(_bound_to(host, port), self.codec.buf, heads)
         self._clients = Endpoint(_bound_to(host, client_port))
         self._client_address = resolve(udp.OWN if host == AUTO else host, client_port)
         self.service = Service(self, self._clients, self._session_s)
@@ -316,6 +317,7 @@ class Node:
                 self.core.step(m)
             else:
                 self.dropped += 1
+                self.endpoint.refuse()
                 if self.codec.stranger:
                     self.greeter.meet(self.codec.stranger)
                     self.codec.stranger = 0

@@ -161,6 +161,10 @@ class Session(Window):
             self.add(number)
         return True
 
+    def was_there(self, frame, n):
+        """Whether the number of what can't be opened is one that isn't new."""
+        return not self.is_new(struct.unpack_from("<I", frame, n - SEAL_BYTES)[0])
+
     def reveal(self, frame, start, end):
         """As Cipher.reveal. A peer may hide what it sends although this node doesn't."""
         number = frame[4] | frame[5] << 8

@@ -3,12 +3,14 @@
 import struct
 
 from raft import messages
-from raft.access import ROLES, role_for
+from raft.access import ROLES, TOO_OFTEN, UNKNOWN, role_for
 from raft.core import LEADER, Busy, HandingOver, NotLeader, Refused, TooLong
+from raft.interpreter import ticks_diff
 from raft.sessions import SESSION_S, entry
 
 MAX_WAITING = 128  # commands, and reads, that may wait at one time
 MAX_WAITING_BYTES = 8192  # of such commands and queries
+BURST_MS = 10  # for requests, until peers have their turn
 MAX_REQUEST = 1225  # bytes: the longest command is a cas of a key of 64 and a value of 1,024
 
 _STATUS = {
@@ -40,27 +42,34 @@ class Service:
         self.watching = None  # nobody has asked yet
 
     def receive(self, most):
-        """Take in up to `most` waiting requests."""
+        """Take in up to `most` waiting requests, or as many as BURST_MS are enough for."""
+        node = self._node
+        node.pass_time()
+        began = node.now
         for _ in range(most):
+            if ticks_diff(node.now, began) >= BURST_MS:
+                return
             datagram = self.endpoint.receive_from(MAX_REQUEST)
             if datagram is None:
                 return
-            self._node.pass_time()
             data, sender = datagram
             if not isinstance(sender, tuple):
                 sender = bytes(sender)  # the unix port's raw address, made hashable
-            if self._node.greeter.hear(data, sender):
+            if node.greeter.hear(data, sender):
                 continue
-            request = self._gate.hear(data)
+            request = self._gate.hear(data, node.now)
             if request is None:
                 self.dropped += 1
             else:
+                node.pass_time()
                 self._take(sender, *request)
 
     def _take(self, sender, kind, number, payload, guest):
         client = (sender, number, guest)
-        if kind == 0:
+        if kind == UNKNOWN:
             self._reply(client, messages.STALE, self._gate.challenge)
+        elif kind == TOO_OFTEN:
+            self._reply(client, messages.BUSY)
         elif guest[0].role < role_for(kind):
             may = ROLES[guest[0].role], ROLES[role_for(kind)]
             self._reply(client, messages.REFUSED, ("its role is %s, not %s" % may).encode())
@@ -178,7 +187,8 @@ class Service:
         if len(self._writes) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
         try:
-            stamped = entry(self._core.leading.stamp(), data, self._session_s)
+            number = client[2][0].number  # of the credential
+            stamped = entry(self._core.leading.stamp(), data, self._session_s, number)
             index = self._core.propose(messages.COMMAND, stamped)
         except HandingOver:
             return self._hold(client, data)

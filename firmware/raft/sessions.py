@@ -12,6 +12,7 @@ The leader stamps it, and that is the log entry:
     0       4     cluster time in s, by the clock of whoever leads (leading.py)
     4       n     what the client has sent
     4 + n   4     if that opens a session: for how many seconds all of them live unused
+    8 + n   2     and by which credential (access.py)
 
 (Ongaro's dissertation, 6.3.) A client has one command under way per session; a command that
 is older than the session's newest is a copy of one long answered, and has no effect.
@@ -26,12 +27,13 @@ STAMP_BYTES = 4
 HEADER_BYTES = 8  # of what a client sends, before the machine's part
 SESSION_S = 3600  # how long a session lives that isn't used
 MAX_SESSIONS = 128  # the one unused longest makes room for a new one
+MAX_OWN_SESSIONS = 32  # of a credential but the owner's, whose own makes room then
 MAX_RESULT = 16  # bytes of what a state machine's `apply` returns
 MAX_CHUNK = 1200  # bytes of one chunk of a state machine's snapshot
 CLOCK_BYTES = 8  # of the chunk behind the sessions of a snapshot: shorter than any of them
 
 _PAYLOAD = STAMP_BYTES + HEADER_BYTES  # where the machine's part of an entry begins
-_KNOWN_BYTES = 12  # of what is known of a session, without the result
+_KNOWN_BYTES = 14  # of what is known of a session, without the result
 
 # First byte of every result
 DONE = 0  # what follows is the machine's result, or the new session: u32 number, u32 life in s
@@ -46,10 +48,10 @@ def command(session, number, payload):
 OPEN = command(0, 0, b"")
 
 
-def entry(stamp, command, session_s=SESSION_S):
-    """The data of the log entry for a client's command."""
+def entry(stamp, command, session_s=SESSION_S, credential=0):
+    """The data of the log entry for a client's command. credential: the client's number."""
     data = struct.pack("<I", stamp) + command
-    return data + struct.pack("<I", session_s) if command == OPEN else data
+    return data + struct.pack("<IH", session_s, credential) if command == OPEN else data
 
 
 def restamped(data, stamp):
@@ -88,8 +90,8 @@ class Sessions:
         self.machine = machine
         self.time = 0
         self._life = SESSION_S
-        # session -> big endian: time last used, session, number; and the result. One object
-        # each, which is never changed, and of which the least is the one unused longest.
+        # session -> big endian: time last used, session, number, credential; and the result. One
+        # object each, which is never changed, and of which the least is the one unused longest.
         self._sessions = {}
 
     def apply(self, index, data):
@@ -112,7 +114,8 @@ class Sessions:
             result = bytes((DONE,)) + self.machine.apply(memoryview(data)[_PAYLOAD:], self.time)
         else:
             result = known[_KNOWN_BYTES:]
-        self._sessions[session] = struct.pack(">III", self.time, session, number) + result
+        credential = struct.unpack_from(">H", known, 12)[0]
+        self._sessions[session] = _known(self.time, session, number, credential) + result
         return result
 
     def is_valid(self, command):
@@ -141,14 +144,19 @@ class Sessions:
         return struct.unpack_from(">I", known, 0)[0] + self._life <= self.time
 
     def _open(self, index, data):
-        if len(data) == _PAYLOAD + 4:
-            self._life = struct.unpack_from("<I", data, _PAYLOAD)[0]
+        credential = 0
+        if len(data) == _PAYLOAD + 6:
+            self._life, credential = struct.unpack_from("<IH", data, _PAYLOAD)
         for known in list(self._sessions.values()):
             if self._is_over(known):
                 self._forget(known)
-        if len(self._sessions) >= MAX_SESSIONS:
-            self._forget(min(self._sessions.values()))
-        self._sessions[index] = struct.pack(">III", self.time, index, 0)
+        all_known = list(self._sessions.values())
+        own = [known for known in all_known if struct.unpack_from(">H", known, 12)[0] == credential]
+        if credential and len(own) >= MAX_OWN_SESSIONS:
+            self._forget(min(own))
+        elif len(all_known) >= MAX_SESSIONS:
+            self._forget(min(all_known))
+        self._sessions[index] = _known(self.time, index, 0, credential)
         return struct.pack("<BII", DONE, index, self._life)
 
     def _forget(self, known):
@@ -182,6 +190,10 @@ class Sessions:
         else:
             self.time, self._life = struct.unpack("<II", chunk)
             self._restores_sessions = False
+
+
+def _known(time, session, number, credential):
+    return struct.pack(">IIIH", time, session, number, credential)
 
 
 def _chunks(sessions, clock, chunks):

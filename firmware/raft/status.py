@@ -46,8 +46,12 @@ def status(node):
         "udp": {
             "received": node.endpoint.received,
             "sent": node.endpoint.sent,
-            "dropped": node.dropped + node.service.dropped,
+            "dropped": node.dropped + node.service.dropped + node.greeter.forged,
             "errors": node.endpoint.errors + node.service.endpoint.errors,
+            "forged": node.codec.forged + node.gate.forged + node.greeter.forged,
+            "repeated": node.codec.repeated + node.gate.repeated,
+            "strangers": node.codec.strangers,
+            "limited": node.gate.limited,
         },
         "out": core.is_out,
         "members": _roles(core),

@@ -6,7 +6,7 @@ import socket
 import struct
 
 from raft import interpreter
-from raft.messages import frame_bytes
+from raft.messages import frame_bytes, next_frame
 
 AUTO = "auto"  # a host that is to be found (hello.py)
 
@@ -37,16 +37,21 @@ def host_of(address):
     return address[0] if isinstance(address, tuple) else "%d.%d.%d.%d" % tuple(address[4:8])
 
 
+MAX_EMPTY = 8  # empty datagrams in a row that may be just that; then the socket is closed
+MAX_SEARCHES = 16  # for frames inside of what was none, in what was read at one time
+
+
 class Endpoint:
     """A non-blocking UDP socket bound to `address`, from which broadcasts may be sent.
 
     address: from `resolve`; an int is a port at ANY address; None: any free port.
 
-    buf: a bytearray for `receive`; others may use it while `is_empty()`. received, sent:
-    datagrams. errors: failed calls. reopened: how often the socket was opened anew.
+    buf: a bytearray for `receive`; others may use it while `is_empty()`. heads: of the frames that
+    are expected there (messages.heads_of). received, sent: datagrams. errors: failed calls.
+    reopened: how often the socket was opened anew.
     """
 
-    def __init__(self, address, buf=b""):
+    def __init__(self, address, buf=b"", heads=()):
         self.received = 0
         self.sent = 0
         self.errors = 0
@@ -54,7 +59,10 @@ class Endpoint:
         self._address = address
         self._buf = buf
         self._view = memoryview(buf)
+        self._heads = heads
+        self._at = 0  # what was handed out last
         self._next = self._end = 0  # what of the buffer hasn't been handed out
+        self._searches = 0  # that are left
         self._open()
 
     def _open(self):
@@ -80,31 +88,54 @@ class Endpoint:
         """The next frame (memoryview, valid until the next call), or None if there is none."""
         if self._next == self._end and not self._read():
             return None
-        at = self._next
+        at = self._at = self._next
         self._next = self._end
         if interpreter.JOINS_DATAGRAMS:
             self._next = at + frame_bytes(self._buf, at, self._end)
         self.received += 1
         return self._view[at : self._next]
 
+    def refuse(self):
+        """What `receive` gave last is no frame of anybody who may speak.
+
+        Its length may be a stranger's lie, and reach over what has come behind it.
+        """
+        if interpreter.JOINS_DATAGRAMS and self._searches:
+            at = next_frame(self._buf, self._at + 1, self._next, self._heads)
+            if at < self._next:
+                self._next = at
+                self._searches -= 1  # bounded: whoever knows what is looked for may send many
+
     def is_empty(self):
         """Whether all that was read has been handed out; more may wait in the socket."""
         return self._next == self._end
 
     def _read(self):
-        try:
-            n = interpreter.read_into(self.socket, self._buf)
-        except OSError:
-            self.errors += 1
-            return False
+        n = tries = 0
+        while n == 0 and tries < MAX_EMPTY:
+            tries += 1
+            try:
+                n = interpreter.read_into(self.socket, self._buf)
+            except OSError:
+                self.errors += 1
+                return False
         if n == 0:
             self._reopen()
         self._next = 0
         self._end = n or 0
+        self._searches = MAX_SEARCHES
         return self._end > 0
 
     def receive_from(self, most):
         """(datagram, cut off behind `most` bytes, and its sender's address), or None."""
+        for _ in range(MAX_EMPTY):
+            found = self._receive_from(most)
+            if found is None or found[0]:
+                return found
+        self._reopen()
+        return None
+
+    def _receive_from(self, most):
         try:
             try:
                 datagram, sender = self.socket.recvfrom(most)
@@ -116,10 +147,8 @@ class Endpoint:
             if e.errno != errno.EAGAIN:
                 self.errors += 1
             return None
-        if not datagram:
-            self._reopen()
-            return None
-        self.received += 1
+        if datagram:
+            self.received += 1
         return datagram, sender
 
     def send(self, data, address):
@@ -136,7 +165,8 @@ class Endpoint:
 
     def _reopen(self):
         # An empty datagram marks an ESP32's socket as closed by its peer, for ever
-        # (ports/esp32/modsocket.c); a fresh one hears again.
+        # (ports/esp32/modsocket.c); a fresh one hears again. Elsewhere, and if there are more
+        # of them, it would only lose what waits.
         self.close()
         self._open()
         self.reopened += 1

@@ -73,13 +73,15 @@ CLIENT = ("127.0.0.1", 9999)
 class FakeSocket:
     """A socket whose datagrams the test puts in and takes out.
 
-    joins: whether it reads on until the buffer is full, as MicroPython's do.
+    joins: whether it reads on until the buffer is full, as MicroPython's do. is_closed: whether it
+    gives nothing but empty datagrams until it is opened anew.
     """
 
     def __init__(self) -> None:
         self.waiting: list[bytes] = []
         self.sent: list[bytes] = []
         self.joins = False
+        self.is_closed = False
 
     def recv_into(self, buf: bytearray) -> int:
         read = self.recvfrom(len(buf))[0]
@@ -89,6 +91,8 @@ class FakeSocket:
         return len(read)
 
     def recvfrom(self, most: int) -> tuple[bytes, tuple[str, int]]:
+        if self.is_closed:
+            return b"", CLIENT
         if not self.waiting:
             raise BlockingIOError(11, "nothing waits")
         return self.waiting.pop(0)[:most], CLIENT
@@ -98,6 +102,7 @@ class FakeSocket:
 
     def close(self) -> None:
         """It is opened anew with what waits in it: nothing else could be counted."""
+        self.is_closed = False
 
 
 class Target:
@@ -481,11 +486,32 @@ def test_the_sound_frames_that_were_mutated_are_taken() -> None:
     assert json.loads(answers[-1][4])["term"] == MAX_NUMBER
 
 
-def test_an_empty_datagram_makes_the_socket_be_opened_anew_and_changes_nothing() -> None:
+def test_empty_datagrams_change_nothing_where_they_are_nothing_else() -> None:
     target = Target(FOLLOWER)
     before = target.state()
 
     target.take([b""] * 5, target.peers, target.node._hear_peers)
+    target.take([b""] * 5, target.clients, target.node._hear_clients)
 
-    assert target.node.endpoint.reopened == 5
     assert target.state() == before
+    assert target.node.endpoint.reopened == target.node._clients.reopened == 0
+    target.peers.waiting += [b"", b"", b""]
+    target.hear(letter(APPEND, 2, 1, TERM, 6, TERM, 4))
+    assert target.node.core.commit == 4  # what waits behind them isn't lost
+
+
+def test_a_socket_that_an_empty_datagram_has_closed_is_opened_anew_at_once() -> None:
+    target = Target(FOLLOWER)
+    before = target.state()
+
+    for socket, hear, endpoint in (
+        (target.peers, target.node._hear_peers, target.node.endpoint),
+        (target.clients, target.node._hear_clients, target.node._clients),
+    ):
+        socket.is_closed = True  # as on a board: from now on it gives nothing else
+        hear()
+        assert endpoint.reopened == 1 and not socket.is_closed
+
+    assert target.state() == before
+    target.hear(letter(APPEND, 2, 1, TERM, 6, TERM, 4))
+    assert target.node.core.commit == 4
