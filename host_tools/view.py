@@ -28,6 +28,13 @@ GONE = "gone"  # for the role of a board whose port is
 MAX_NAME = 12  # characters of a port
 MANY_YEARS = 1000
 UNREACHABLE = "unreachable"
+MANY_REFUSED = 100  # datagrams; fewer are what any restart, or a doubling network, brings
+CAUSES = {
+    "forged": "forged, or by another key",
+    "repeated": "that had been there before",
+    "strangers": "from nodes that it has not met",
+    "limited": "requests too many of a credential",
+}
 
 
 @dataclass
@@ -146,6 +153,17 @@ def strangers(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return [
         f"node {node} is no member: `raftctl add {node}`" for node in statuses if node not in known
     ]
+
+
+def refusals(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each node that somebody sends what it doesn't take."""
+    sentences = []
+    for node, status in statuses.items():
+        counts = {cause: status.get("udp", {}).get(cause, 0) for cause in CAUSES}
+        if sum(counts.values()) >= MANY_REFUSED:
+            told = ", ".join(f"{n} {CAUSES[cause]}" for cause, n in counts.items() if n)
+            sentences.append(f"node {node} has refused datagrams since its start: {told}")
+    return sentences
 
 
 def failures(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:

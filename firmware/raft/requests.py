@@ -32,7 +32,8 @@ MAX_TTL_S = 0xFFFF
 
 # What a leader complains of -> what that means; and of these, where to ask again is in vain.
 PROBLEMS = {
-    messages.BUSY: "too many commands wait for commit, or for room in the flash",
+    messages.BUSY: "too many commands wait for commit, or for room in the flash, or a client's "
+    "credential asks too often",
     messages.STATE_FULL: "the leader has no memory left for more keys and values (state_kb)",
     messages.BAD: "the leader doesn't understand the request: it runs another version or program",
 }

@@ -58,7 +58,7 @@ def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> No
     else:
         table = view.flash_table if flash else view.table
         view.console().print(table(cluster, statuses, view.UNREACHABLE))
-        for sentences in (view.doubts, view.silences, view.strangers, view.failures):
+        for sentences in (view.doubts, view.silences, view.strangers, view.failures, view.refusals):
             for sentence in sentences(statuses):
                 click.echo(sentence)
     if not statuses:

@@ -5,6 +5,7 @@ import struct
 from raft.sessions import (
     DONE,
     EXPIRED,
+    MAX_OWN_SESSIONS,
     MAX_SESSIONS,
     OPEN,
     SESSION_S,
@@ -61,12 +62,13 @@ class Replica:
         self.now = 0
         self.life = life
 
-    def apply(self, command: bytes) -> bytes:
+    def apply(self, command: bytes, credential: int = 0) -> bytes:
         self.index += 1
-        return self.sessions.apply(self.index, entry(self.now, command, self.life))
+        data = entry(self.now, command, self.life, credential)
+        return self.sessions.apply(self.index, data)
 
-    def open(self) -> int:
-        result, session, life = struct.unpack("<BII", self.apply(OPEN))
+    def open(self, credential: int = 0) -> int:
+        result, session, life = struct.unpack("<BII", self.apply(OPEN, credential))
         assert (result, life) == (DONE, self.life)
         return int(session)
 
@@ -170,6 +172,52 @@ def test_sessions_are_bounded_and_the_one_unused_longest_goes() -> None:
     for _ in range(MAX_SESSIONS):
         replica.open()
     assert replica.apply(command(opened[0], 3, b"too late")) == GONE
+
+
+def test_who_opens_session_after_session_pushes_out_nobody_elses() -> None:
+    replica = Replica()
+    owners = [replica.open() for _ in range(10)]
+    others = [replica.open(3) for _ in range(10)]
+
+    own = [replica.open(2) for _ in range(3 * MAX_SESSIONS)]
+
+    assert all([replica.knows(session, 1) for session in owners + others])
+    assert [replica.knows(s, 1) for s in own[-MAX_OWN_SESSIONS - 1 :]] == (
+        [False] + [True] * MAX_OWN_SESSIONS
+    )
+
+
+def test_of_the_sessions_of_a_credential_the_one_unused_longest_goes() -> None:
+    replica = Replica()
+    own = [replica.open(2) for _ in range(MAX_OWN_SESSIONS)]
+    replica.now += 1
+    assert replica.knows(own[0], 1)
+
+    replica.open(2)
+
+    assert replica.knows(own[0], 2) and not replica.knows(own[1], 1)
+
+
+def test_the_owner_may_have_all_sessions() -> None:
+    replica = Replica()
+    opened = [replica.open() for _ in range(MAX_SESSIONS)]
+    assert all([replica.knows(session, 1) for session in opened])
+
+
+def test_a_snapshot_carries_whose_sessions_they_are() -> None:
+    replica, other = Replica(), Replica()
+    own = [replica.open(2) for _ in range(MAX_OWN_SESSIONS)]
+    assert replica.knows(own[0], 1)
+    other.sessions.reset()
+    for chunk in replica.sessions.snapshot():
+        other.sessions.restore(bytes(chunk))
+    other.index = replica.index
+
+    for one in (replica, other):
+        one.open(2)
+
+    assert list(other.sessions.snapshot()) == list(replica.sessions.snapshot())
+    assert not other.knows(own[0], 2)
 
 
 def test_a_retry_keeps_a_session_alive() -> None:

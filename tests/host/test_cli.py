@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -33,7 +34,7 @@ def is_one_line(text: str) -> bool:
 
 def answers_status(
     role: str, term: int, leader: int, doubt: int = 0, silent: dict[int, int] | None = None,
-    members: dict[str, object] | None = None, facts: dict[str, int] | None = None,
+    members: dict[str, object] | None = None, facts: dict[str, Any] | None = None,
 ) -> Behaviour:  # fmt: skip
     usual = {"index": 1, "voters": [1, 2, 3], "standby": [], "learners": [], "dead": []}
 
@@ -242,6 +243,20 @@ def test_status_tells_how_often_nodes_have_failed(file: Path) -> None:
     assert result.stdout.splitlines()[4:] == [
         "node 2: it has failed and started anew 2 times and tasks beside it have failed once "
         "since its power came"
+    ]
+    assert result.exit_code == 0
+
+
+def test_status_tells_why_nodes_have_refused_datagrams(file: Path) -> None:
+    some = {"forged": 60, "repeated": 30, "strangers": 9, "limited": 0}
+    leader = answers_status("leader", 3, 1, facts={"udp": some})
+    follower = answers_status("follower", 3, 1, facts={"udp": {**some, "limited": 1}})
+    with fake_cluster(file, leader, follower, answers_status("follower", 3, 1)):
+        result = run(file, "status", *SHORT)
+
+    assert result.stdout.splitlines()[4:] == [
+        "node 2 has refused datagrams since its start: 60 forged, or by another key, 30 that had "
+        "been there before, 9 from nodes that it has not met, 1 requests too many of a credential"
     ]
     assert result.exit_code == 0
 

@@ -1,7 +1,19 @@
 """Clients: nobody else speaks for them, nothing counts twice, and none does what he may not."""
 
 from raft import access, messages
-from raft.access import ADMIN, MAX_CHANNELS, OWNER, READ, WRITE, Gate, credential, role_for
+from raft.access import (
+    ADMIN,
+    MAX_CHANNELS,
+    OWNER,
+    READ,
+    REQUESTS_PER_S,
+    TOO_OFTEN,
+    UNKNOWN,
+    WRITE,
+    Gate,
+    credential,
+    role_for,
+)
 from raft.calling import TRIES, Caller
 from raft.interpreter import draw
 from raft.messages import MAX_DATAGRAM, MAX_REPLY, OK, STALE, STATUS
@@ -208,6 +220,71 @@ def test_of_two_keys_clients_may_use_either() -> None:
         told(at, client, asked(client))
         assert is_let_in(at, asked(client))
     assert gate((NEW,)).hear(asked(caller(keys=(OLD,)))) is None
+
+
+def test_a_credential_may_ask_so_often_and_the_owner_more() -> None:
+    at = gate()
+    client, other, owner = met(at, 1), met(at, 2), met(at)
+    now = 1000
+
+    def asks(client: Caller) -> bool:
+        heard = at.hear(asked(client), now)
+        assert heard is not None and heard[0] != UNKNOWN
+        return heard[0] != TOO_OFTEN
+
+    assert all([asks(client) for _ in range(REQUESTS_PER_S)])
+    assert not any([asks(client) for _ in range(10)])
+    assert at.limited == 10
+    assert asks(other) and all([asks(owner) for _ in range(2 * REQUESTS_PER_S)])
+    now += 500
+    assert [asks(client) for _ in range(REQUESTS_PER_S)].count(True) == REQUESTS_PER_S // 2
+    now += 60_000
+    assert [asks(client) for _ in range(2 * REQUESTS_PER_S)].count(True) == REQUESTS_PER_S
+    now -= 1 << 20  # so long that the ticks have wrapped
+    assert asks(client)
+
+
+def test_what_is_too_much_is_not_let_in_later_either() -> None:
+    at = gate()
+    client = met(at, 1)
+    frames = [asked(client) for _ in range(REQUESTS_PER_S + 1)]
+    for frame in frames:
+        heard = at.hear(frame, 0)
+    assert heard is not None and heard[0] == TOO_OFTEN
+    assert at.hear(frames[-1], 5000) is None
+
+
+def test_who_opens_channel_after_channel_has_only_his_own_forgotten() -> None:
+    at = gate()
+    owner, other = met(at), met(at, 2)
+    assert is_let_in(at, asked(owner)) and is_let_in(at, asked(other))
+
+    for _ in range(3 * MAX_CHANNELS):
+        assert is_let_in(at, asked(met(at, 1)))
+
+    assert is_let_in(at, asked(owner)) and is_let_in(at, asked(other))
+
+
+def test_what_was_there_is_refused_before_its_seal_is_looked_at() -> None:
+    at = gate()
+    client = met(at)
+    frame = bytearray(asked(client))
+    assert is_let_in(at, bytes(frame))
+    frame[-1] ^= 1
+    assert at.hear(bytes(frame)) is None
+    assert (at.repeated, at.forged) == (1, 0)
+
+
+def test_memory_is_bounded_whoever_asks() -> None:
+    at = gate()
+    for number in range(3 * MAX_CHANNELS):
+        client = met(at, number, READ)
+        assert is_let_in(at, asked(client))
+        wrong = bytearray(asked(client))
+        wrong[-1] ^= 1
+        assert at.hear(bytes(wrong)) is None
+    assert len(at._channels) <= MAX_CHANNELS
+    assert len(at._credentials) <= access.MAX_CREDENTIALS
 
 
 # The client
