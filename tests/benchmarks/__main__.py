@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from host_tools import micropython
-from tests.benchmarks import elections, flash, fleet, heap, processes, rolling, wire
+from tests.benchmarks import elections, flash, fleet, heap, hour, processes, rolling, wire
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 OUTPUT = PROJECT / "build" / "bench.json"
@@ -25,6 +25,8 @@ TARGETS = {
     "wire.heartbeat_bytes": 32,
     "flash.erase_spread": 1.1,
     "elections.false_per_hour.idle": 0,
+    "hour.without_leader": 0.01,
+    "hour.longest_deaf_ms_flash_apart": 100,
     "heap.i386.leader_bytes": 64_000,
     "heap.i386.follower_bytes": 64_000,
     "cpu.heartbeat_leader.loops": 400,
@@ -76,6 +78,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "cpu": cpu,
     "aged": aged,
     "elections": elections.measure,
+    "hour": hour.measure,
     "heap": heap.measure,
     "processes": processes.measure,
     "rolling": rolling.measure,

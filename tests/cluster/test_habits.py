@@ -17,7 +17,6 @@ from host_tools.events import parse
 from host_tools.processes import Processes
 from host_tools.replay import replay
 from tests.cluster.test_kill import (
-    NODES,
     SETTLE_S,
     Writer,
     kill_at_random,
@@ -26,10 +25,11 @@ from tests.cluster.test_kill import (
 )
 from tests.clusters import INTERPRETERS, free_cluster
 
+NODES = 3
 WRITERS = 2
-KILLS = 3
+KILLS = 2
 LIFE_S = 1.0
-ENOUGH_WRITES = 30
+ENOUGH_WRITES = 20
 POISON_S = 0.2  # between two rounds of an outsider; each datagram takes a board some ms
 OFTEN_S = 0.02
 LONG_MS = (1500, 2500)  # an election timeout that a busy machine doesn't use up
@@ -100,7 +100,7 @@ def test_a_cluster_with_all_habits_keeps_what_it_acknowledged(
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS[-1:])
 def test_empty_datagrams_at_every_port_cost_no_leader(interpreter: str, tmp_path: Path) -> None:
-    cluster = free_cluster(tmp_path / "cluster.toml", 3, habits=("empty",))
+    cluster = free_cluster(tmp_path / "cluster.toml", NODES, habits=("empty",))
     cluster = replace(cluster, election_ms=LONG_MS)
     cluster.path.write_text(cluster.to_toml())
     lines: list[str] = []

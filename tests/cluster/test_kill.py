@@ -115,7 +115,7 @@ def settled_commit(cluster: Cluster) -> int:
         while time.monotonic() < deadline:
             statuses = client.statuses().values()
             ends = {status[name] for status in statuses for name in ("applied", "last")}
-            if len(statuses) == NODES and len(ends) == 1:
+            if len(statuses) == len(cluster.nodes) and len(ends) == 1:
                 return int(ends.pop())
             time.sleep(0.05)
     raise AssertionError(f"no common end of the logs within {SETTLE_S} s: {statuses}")
