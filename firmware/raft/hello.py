@@ -101,7 +101,7 @@ class Greeter:
         self._key += 1
         question = nonce(self._node.draw)
         ports = set()
-        for peer in list(self.asked):
+        for peer in sorted(self.asked):  # in one order, whatever the interpreter
             if peer not in self._places:
                 del self.asked[peer]  # it was asked back, and is none of the others
                 continue

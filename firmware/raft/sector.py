@@ -45,7 +45,7 @@ RECORD_BYTES = 16  # a record without its data
 MAX_RECORD_BYTES = 1220
 BUFFER_BYTES = 1536  # header and one program, or a piece of a sector: a record at least
 
-VERSION = 3
+VERSION = 4
 ENTRY = 1
 STATE = 2
 SNAPSHOT = 3

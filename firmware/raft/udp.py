@@ -48,8 +48,11 @@ class Endpoint:
 
     buf: a bytearray for `receive`; others may use it while `is_empty()`. heads: of the frames that
     are expected there (messages.heads_of). received, sent: datagrams. errors: failed calls.
-    reopened: how often the socket was opened anew.
+    reopened: how often the socket was opened anew. joins: whether a read may give several
+    datagrams in one piece.
     """
+
+    joins = interpreter.JOINS_DATAGRAMS
 
     def __init__(self, address, buf=b"", heads=()):
         self.received = 0
@@ -90,7 +93,7 @@ class Endpoint:
             return None
         at = self._at = self._next
         self._next = self._end
-        if interpreter.JOINS_DATAGRAMS:
+        if self.joins:
             self._next = at + frame_bytes(self._buf, at, self._end)
         self.received += 1
         return self._view[at : self._next]
@@ -100,7 +103,7 @@ class Endpoint:
 
         Its length may be a stranger's lie, and reach over what has come behind it.
         """
-        if interpreter.JOINS_DATAGRAMS and self._searches:
+        if self.joins and self._searches:
             at = next_frame(self._buf, self._at + 1, self._next, self._heads)
             if at < self._next:
                 self._next = at

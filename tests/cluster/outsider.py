@@ -4,6 +4,7 @@ To whom it was said and to others, soon, and long after whoever said or heard it
 And what nodes must never do about it is checked at each datagram that they let in.
 """
 
+from raft.access import TOO_OFTEN, UNKNOWN
 from tests.cluster.invariants import Violation
 
 OUTSIDER = 255  # by which what it does is ordered: beyond nodes and clients
@@ -55,9 +56,9 @@ class Outsider:
                 self._lets_in(board, data)
             return is_let_in
 
-        def watched_hear(data):  # type: ignore[no-untyped-def]
-            request = hear(data)
-            if request and request[0]:
+        def watched_hear(data, now):  # type: ignore[no-untyped-def]
+            request = hear(data, now)
+            if request and request[0] not in (UNKNOWN, TOO_OFTEN):
                 self._lets_in(board, data)
             return request
 

@@ -23,12 +23,12 @@ from raft.messages import (
     MAX_DATAGRAM,
     PEER_BYTES,
     Message,
-    frame_bytes,
     parse,
 )
 from raft.node import Node
 from raft.seal import SEAL_BYTES
 from raft.store import StoreError
+from raft.udp import MAX_SEARCHES, Endpoint
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client, Watcher
 from tests.cluster.invariants import (
     EagerCompaction,
@@ -159,40 +159,29 @@ class Board:
         self.flash = self.flash.copy()
 
 
-class Socket:
-    """What the driver takes for a UDP endpoint."""
-
-    received = sent = errors = 0
+class Socket(Endpoint):
+    """The driver's UDP endpoint without a socket."""
 
     def __init__(
-        self, board: Board, address: tuple[int, int], buf: bytearray | bytes = b""
+        self, board: Board, address: tuple[int, int], buf: bytes = b"", heads: "tuple[()]" = ()
     ) -> None:
         self._board = board
-        self._address = address
-        self._buf = buf
-        self._view = memoryview(buf)
-        self._next = self._end = 0  # what of the buffer hasn't been handed out
+        self.joins = board.world.plan.joins_datagrams
+        super().__init__(address, buf, heads)
 
-    def receive(self) -> memoryview | None:
-        if self._next == self._end and not self._read():
-            return None
-        at, self._next = self._next, self._end
-        if self._board.world.plan.joins_datagrams:
-            self._next = at + frame_bytes(self._buf, at, self._end)
-        return self._view[at : self._next]
-
-    def is_empty(self) -> bool:
-        return self._next == self._end
+    def _open(self) -> None:
+        """There is nothing to be opened."""
 
     def _read(self) -> bool:
         """The next datagram, or as many as MicroPython's `readinto` would join and cut off."""
         self._next = self._end = 0
+        self._searches = MAX_SEARCHES
         inbox = self._board.inbox
         while inbox and self._end < len(self._buf):
             datagram = inbox.pop(0)[: len(self._buf) - self._end]
             self._view[self._end : self._end + len(datagram)] = datagram
             self._end += len(datagram)
-            if not self._board.world.plan.joins_datagrams:
+            if not self.joins:
                 break
         return self._end > 0
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raft import interpreter, sessions
 from raft import requests as encode
+from raft import sessions
 from raft.access import ADMIN as ADMIN_ROLE
 from raft.access import OWNER, TRAILER_BYTES, credential
 from raft.core import CANDIDATE, FOLLOWER, HEARTBEAT_MS, LEADER
@@ -46,6 +46,7 @@ from raft.messages import (
 from raft.node import Node
 from raft.seal import SEAL_BYTES, TAG_BYTES
 from raft.service import MAX_REQUEST
+from raft.udp import Endpoint
 from tests import sealing
 from tests.core.group import GRANTED, HIGH_MS, letter, message
 from tests.flash import RamFlash
@@ -363,7 +364,7 @@ def test_what_is_no_message_is_counted_and_changes_nothing(role: int) -> None:
 def test_what_is_no_message_changes_nothing_where_datagrams_are_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(interpreter, "JOINS_DATAGRAMS", True)
+    monkeypatch.setattr(Endpoint, "joins", True)
     target = Target(FOLLOWER)
     target.peers.joins = True
     mutations = Mutations(originals(target), sealer(target), SEAL_BYTES, whole=True)
@@ -388,7 +389,7 @@ def test_what_is_no_message_changes_nothing_where_datagrams_are_joined(
 def test_sound_frames_are_all_taken_where_datagrams_are_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(interpreter, "JOINS_DATAGRAMS", True)
+    monkeypatch.setattr(Endpoint, "joins", True)
     target = Target(FOLLOWER)
     target.peers.joins = True
     heartbeats = [target.frame(letter(APPEND, 2, 1, TERM, 6, TERM, 3, ctx)) for ctx in range(30)]

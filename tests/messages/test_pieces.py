@@ -2,7 +2,6 @@
 
 import struct
 
-from raft import interpreter
 from raft.messages import (
     APPEND,
     BUFFER_BYTES,
@@ -71,13 +70,7 @@ class Node:
         endpoint = Endpoint(None, bytearray(BUFFER_BYTES), heads_of(NODE, [sealing.key(CLUSTER)]))
         endpoint.close()
         endpoint.socket = Socket([piece])  # type: ignore[assignment]
-        joins, interpreter.JOINS_DATAGRAMS = interpreter.JOINS_DATAGRAMS, True
-        try:
-            self._read(endpoint)
-        finally:
-            interpreter.JOINS_DATAGRAMS = joins
-
-    def _read(self, endpoint: Endpoint) -> None:
+        endpoint.joins = True
         m = Message()
         frame = endpoint.receive()
         while frame is not None:
