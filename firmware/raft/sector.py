@@ -4,7 +4,7 @@ A sector, little endian:
 
     offset  size  what
     0       4     "RAFT"
-    4       1     format version 3
+    4       1     format version 4
     5       1     node id
     6       2     vote at the time the sector was begun
     8       4     sequence number; sector = sequence % sectors of the ring
