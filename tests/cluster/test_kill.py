@@ -57,8 +57,12 @@ class Writer(threading.Thread):
         except BaseException as e:
             self.failure = e
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Let it end soon."""
         self._end.set()
+
+    def stop(self) -> None:
+        self.end()
         self.join()
         if self.failure:
             raise self.failure

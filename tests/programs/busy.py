@@ -18,7 +18,7 @@ from raft.interpreter import free_heap, sleep_ms
 
 ORDER = "order"
 TURN_MS = 20
-PIECE_BYTES = 256
+MOST_BYTES, LEAST_BYTES = 65536, 32  # of a piece of memory
 
 node = Node.from_config()
 shared = node.dict("busy")
@@ -47,7 +47,7 @@ async def obey() -> None:
     while True:
         words = order()
         if words:
-            node.events("ordered", what=" ".join(words))
+            node.events("ordered", order=" ".join(words))
             globals()["do_" + words[0]](*words[1:])
         await sleep_ms(TURN_MS)
 
@@ -81,8 +81,15 @@ def do_fail_any(number: str, kind: str) -> None:
 
 def do_leave(kb: str) -> None:
     gc.collect()
-    while (free_heap() or 0) > int(kb) * 1024:
-        hoard.append(bytearray(PIECE_BYTES))
+    size = MOST_BYTES
+    while size >= LEAST_BYTES:
+        if (free_heap() or 0) - size < int(kb) * 1024:
+            size //= 2
+            continue
+        try:
+            hoard.append(bytearray(size))
+        except MemoryError:  # there are no pieces of that size any more
+            size //= 2
 
 
 def kind_of(name: str) -> type:
