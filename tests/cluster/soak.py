@@ -196,14 +196,15 @@ def soak(
 ) -> list[str]:
     """Lines for people, of what has happened. Raises AssertionError."""
     cluster = free_cluster(folder / "cluster.toml", NODES, state_kb=4)
-    end = time.monotonic() + seconds
-    usage = Usage(end)
     lives: list[Life] = []
     try:
         for node in cluster.nodes:
             life = Life(cluster, node, interpreter, SETTINGS, environment_of(NUMBERS))
             lives.append(life)
         machine = Machine(lives, seed, faults)
+        _wait_until_up(cluster)
+        end = time.monotonic() + seconds
+        usage = Usage(end)
         writers = [Writer(cluster, number) for number in range(WRITERS)]
         reader = Reader(cluster, writers[0].key)
         for thread in (*writers, reader):
@@ -225,10 +226,17 @@ def soak(
             (folder / f"board-{life.node}.log").write_text("\n".join(life.lines))
 
 
+def _wait_until_up(cluster: Cluster) -> None:
+    deadline = time.monotonic() + SETTLE_S
+    with Client(cluster.path, 1.0) as client:
+        while len(client.statuses()) < NODES:
+            assert time.monotonic() < deadline, "not all nodes come up"
+
+
 def _check(
     cluster: Cluster, lives: list[Life], writers: list[Writer], reader: Reader, machine: Machine
 ) -> None:
-    clients = (*writers, reader)
+    clients: list[Writer | Reader] = [*writers, reader]
     for thread in clients:
         thread.end()
     while any(thread.is_alive() for thread in clients):

@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from host_tools import desk
@@ -18,6 +18,7 @@ PROGRAMS = PROJECT / "tests" / "programs"
 # Where a failure may keep another from being told, or counted
 TELLING = ("raft.events:", "raft.interpreter:", "board.safe_mode:", "board.tasks:")
 FLASH_KB = 256
+LOOK_S = 0.01
 TERM_S = 1.0  # between one SIGTERM and the next
 WIFI = {"ssid": "home", "password": "secret"}
 WDT_RESET = {"RAFT_DESK_RESET": "3"}
@@ -66,6 +67,14 @@ class Life:
         new = self.folder.parent / f"order-{self.node}"
         new.write_text(" ".join(words))
         new.rename(self.folder / "order")
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Look until that is so."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, self.lines[-30:]
+            self.look()
+            time.sleep(LOOK_S)
 
     @property
     def is_ready(self) -> bool:
