@@ -37,7 +37,7 @@ from tests.host.life import QUICK, Life, environment_of
 NODES = 3
 WRITERS = 2
 WATCHDOG_MS = 3000
-FAULT_S = (0.1, 1.2)  # between two faults
+FAULT_S = (0.2, 2.0)  # between two faults
 DOWN_S = (0.1, 1.0)  # without power
 SHORT_S = (0.05, 0.5)  # a pause that the watchdog allows
 LONG_S = 1.2 * WATCHDOG_MS / 1000

@@ -8,7 +8,7 @@ from host_tools.desk import CPYTHON
 from tests.cluster.soak import FAULTS, soak
 from tests.clusters import INTERPRETERS
 
-SOAK_S = 8.0
+SOAK_S = 7.0
 SEED = 11
 # Where a heap has a bound it is the memory that fails, and what fails by it.
 WHAT_FAILS = {CPYTHON: FAULTS}

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from host_tools import desk
 from host_tools.cluster import Cluster
+from host_tools.desktop.failures import SET
 from host_tools.events import parse
 from tests.host.test_node import PATIENCE_S, PROJECT, Process
 
-FAIL, SET = "RAFT_DESK_FAIL", "RAFT_DESK_SET"  # host_tools/desktop/failures.py
 FAULT = "[fault] "
 RUN = PROJECT / "host_tools" / "desktop" / "run.py"
 PROGRAMS = PROJECT / "tests" / "programs"
@@ -134,7 +134,8 @@ class Life:
     def told_since_power(self) -> dict[str, int]:
         """`restarts` and `failures` as told and seen, since power came.
 
-        doubtful: so many of either may not have been told, or counted, because that failed.
+        doubtful: so many of either may not have been told, or counted, because that failed, or
+        found no memory.
         """
         lines = self.lines[self._lines_since :]
         events = [event.what for event in map(parse, lines) if event]
@@ -142,7 +143,8 @@ class Life:
         return {
             "restarts": events.count("reset") + self._bites_since,
             "failures": events.count("failure"),
-            "doubtful": sum(name.startswith(TELLING) for name in faults),
+            "doubtful": sum(name.startswith(TELLING) for name in faults)
+            + sum(" order=leave_" in line for line in lines),
         }
 
     @property
