@@ -12,6 +12,7 @@ from raft.node import Node
 from raft.sessions import OPEN, entry
 from raft.udp import Endpoint, resolve
 from tests.flash import RamFlash
+from tests.keys import SECRET
 from tests.solo import SECTORS
 from tests.support import raises
 
@@ -35,7 +36,7 @@ class Told:
 
 
 def node_that_leads(told: Told):  # type: ignore[no-untyped-def]
-    config = {"id": 1, "cluster": "test", "nodes": {"1": PLACE}}
+    config = {"id": 1, "cluster": "test", "keys": [SECRET], "nodes": {"1": PLACE}}
     node = Node(config, events=told.events())
     node.open(RamFlash(SECTORS))
     node.core.tick(LONG_MS)

@@ -10,6 +10,7 @@ from host_tools import desk
 from host_tools.cluster import Cluster
 from host_tools.desktop.failures import SET
 from host_tools.events import parse
+from tests.clusters import KEYS
 from tests.host.test_node import PATIENCE_S, PROJECT, Process
 
 FAULT = "[fault] "
@@ -52,7 +53,7 @@ class Life:
         self._argv = desk.interpreter_command(interpreter)
         self._environment = dict(environment)
         self.folder.mkdir()
-        config = {**cluster.config(node), "desk": {"apps": str(PROGRAMS)}, "report_ms": 200}
+        config = {**cluster.config(node, KEYS), "desk": {"apps": str(PROGRAMS)}, "report_ms": 200}
         config |= {"app": {"name": "busy"}, **settings}
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.folder / "raft.flash").write_bytes(b"\xff" * FLASH_KB * 1024)

@@ -12,6 +12,7 @@ from host_tools import desk
 from host_tools.cluster import on_free_ports
 from host_tools.desktop.failures import SET
 from host_tools.firmware import FIRMWARE
+from tests.clusters import KEYS
 from tests.host.test_node import PROJECT, Process, each_interpreter
 
 NO_AP_FOUND, BEACON_TIMEOUT, HANDSHAKE_TIMEOUT = "201", "200", "204"
@@ -67,7 +68,7 @@ class Board:
     def deploy(self, flash_kb: int = ENOUGH_KB, **settings: Any) -> None:
         """A node that is alone in its cluster, with these settings."""
         cluster = on_free_ports(self.folder / "cluster.toml", 1)
-        config = {**cluster.config(1), "state_kb": 1, **settings}
+        config = {**cluster.config(1, KEYS), "state_kb": 1, **settings}
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.folder / "raft.flash").write_bytes(b"\xff" * flash_kb * 1024)
 

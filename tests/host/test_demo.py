@@ -20,7 +20,7 @@ from host_tools.desktop.habits import HABITS
 from host_tools.firmware import FIRMWARE
 from host_tools.replay import Replay
 from host_tools.screens import Lines
-from tests.clusters import INTERPRETERS
+from tests.clusters import INTERPRETERS, write
 from tests.host.terminals import on_terminal
 
 PATIENCE_S = 120
@@ -135,7 +135,7 @@ def test_without_micropython_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_node_that_does_not_come_up_ends_it(tmp_path: Path) -> None:
     cluster = on_free_ports(tmp_path / "cluster.toml", 3)
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "node-2").touch()  # where its folder should be
 
