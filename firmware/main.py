@@ -202,7 +202,9 @@ def main():
         board = Board(settings, lives)
     except KeyboardInterrupt:
         raise
-    except BaseException as e:  # what is wrong in config.json is a ConfigError
+    except BaseException as e:  # nobody has foreseen it: else it were a ConfigError
+        if lives and lives.is_loop:
+            return safe_mode.enter("crashes", Events(0), {})
         return restart(e, lives)
     board.live()
 

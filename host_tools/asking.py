@@ -8,12 +8,13 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 
 from host_tools import cluster as cluster_file
-from host_tools import membership
+from host_tools import keys, membership, secret
 from host_tools.cluster import AUTO
 from host_tools.finder import Finder, Reply
-from host_tools.firmware import access, calling, draw, messages, requests, seal
+from host_tools.firmware import calling, draw, messages, requests
 from host_tools.membership import Membership
 from host_tools.pace import MAX_RESEND_S, RESEND_S, Pace
+from host_tools.secret import SecretsError
 
 PROBE = requests.read(requests.get_query(b"?"), messages.LEADER)
 MAX_UNDER_WAY = 256  # requests that are remembered
@@ -54,7 +55,7 @@ class Asking:
     """A socket to the nodes of the cluster of that file; a context manager.
 
     timeout: how long to ask (s). leader: the node that is believed to lead; 0: none.
-    Raises ClusterFileError, and OSError if no host of the file can be found.
+    Raises ClusterFileError, SecretsError, and OSError if no host of the file can be found.
     """
 
     def __init__(self, cluster: str | os.PathLike[str], timeout: float) -> None:
@@ -62,8 +63,9 @@ class Asking:
         self.timeout = timeout
         self.leader = 0
         self._addresses = _resolve(self.cluster)
-        key = seal.keys_of(["00" * 32], self.cluster.name)[0]
-        self._caller = calling.Caller([access.credential(key, access.OWNER, access.ADMIN)], draw)
+        self._secrets = secret.path_beside(self.cluster.path)
+        self._read_ns = self._changed_ns()
+        self._caller = self._new_caller()
         # (node, number) -> (kind, payload): to be sent again if the node's challenge was another
         self._under_way: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -219,6 +221,7 @@ class Asking:
         return self._request
 
     def _send(self, node: int, kind: int, number: int, payload: bytes) -> None:
+        self._take_new_keys()
         if node not in self._addresses:
             return  # it has yet to be found
         n = self._caller.request(node, kind, number, payload)
@@ -230,6 +233,23 @@ class Asking:
             self._socket.sendto(self._caller.frame(n), self._addresses[node])
         except OSError:
             return  # a lost datagram, like any other
+
+    def _take_new_keys(self) -> None:
+        """Who goes on for long must be heard after a change of the key, too (rotation.py)."""
+        changed_ns = self._changed_ns()
+        if changed_ns == self._read_ns:
+            return
+        self._read_ns = changed_ns
+        try:
+            self._caller = self._finder.caller = self._new_caller()
+        except SecretsError:
+            return  # those that it has may still do
+
+    def _changed_ns(self) -> int:
+        return self._secrets.stat().st_mtime_ns if self._secrets.exists() else 0
+
+    def _new_caller(self) -> calling.Caller:
+        return calling.Caller(keys.credentials(self.cluster), draw, self.cluster.secrecy)
 
     def _receive(self, until: float) -> Reply | None:
         """The next reply (see Caller.read) from where its node is; None at `until`."""
@@ -273,7 +293,10 @@ class Asking:
     def _reason(self, request: Request) -> str:
         count = len(self._known())
         if not request.heard:
-            return f"none of the {count} nodes has answered within {self.timeout:g} s"
+            return (
+                f"none of the {count} nodes has answered within {self.timeout:g} s: do they run, "
+                "with the key of secrets.toml?"
+            )
         if request.problem:
             return request.problem
         if self.leader in request.heard and request.copies > 1:

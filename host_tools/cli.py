@@ -29,6 +29,7 @@ SECTIONS = {
         "keys": "values",
         "watch": "values",
     },
+    "Keys": {"key": "key", "credential": "credential"},
     "Boards": {
         "boards": "boards",
         "firmware": "firmware",

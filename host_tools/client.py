@@ -269,6 +269,8 @@ class Client(Asking):
         self._used = time.monotonic()
         request = Request(messages.WRITE, sessions.OPEN)
         result = self._ask(request, deadline)
+        if request.refusal:
+            raise Refused(request.refusal)
         if result is None:
             raise NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
         self._session, self._life_s = struct.unpack_from("<II", result, 1)

@@ -10,6 +10,7 @@ import random
 import re
 import socket
 from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,8 @@ class Cluster:
     """path: of its file. app: what runs beside the node on each board, and its settings.
 
     The sizes (KB) and `habits` (desktop/habits.py) are those of nodes on a desk. lease: whether a
-    leader answers reads by its lease. session_s: how long an unused client session lasts.
+    leader answers reads by its lease. session_s: how long an unused client session lasts. secrecy:
+    whether what is sent is hidden from whoever has no key.
     """
 
     path: Path
@@ -144,6 +146,7 @@ class Cluster:
     lease: bool = False
     session_s: int = SESSION_S
     dead: Dead = Dead()
+    secrecy: bool = False
 
     @property
     def voters(self) -> list[int]:
@@ -158,11 +161,15 @@ class Cluster:
     def has_boards(self) -> bool:
         return any(member.mac for member in self.nodes.values())
 
-    def config(self, node: int) -> dict[str, Any]:
-        """What that node's `config.json` holds wherever it runs (firmware/README.md)."""
+    def config(self, node: int, keys: Sequence[str]) -> dict[str, Any]:
+        """What that node's `config.json` holds wherever it runs (firmware/README.md).
+
+        keys: of the cluster (keys.py).
+        """
         config = {
             "id": node,
             "cluster": self.name,
+            "keys": list(keys),
             "nodes": {str(member.id): _node_config(member) for member in self.nodes.values()},
             "heartbeat_ms": self.heartbeat_ms,
             "election_ms": list(self.election_ms),
@@ -170,15 +177,17 @@ class Cluster:
         # What is as usual needs no room on a board.
         if self.lease:
             config["lease"] = True
+        if self.secrecy:
+            config["secrecy"] = True
         if self.session_s != SESSION_S:
             config["session_s"] = self.session_s
         if self.dead != Dead():
             config["dead"] = asdict(self.dead)
         return config
 
-    def desk_config(self, node: int) -> dict[str, Any]:
+    def desk_config(self, node: int, keys: Sequence[str]) -> dict[str, Any]:
         """The same for a node that runs on a desk."""
-        config = self.config(node) | {"state_kb": self.state_kb}
+        config = self.config(node, keys) | {"state_kb": self.state_kb}
         if self.habits:
             config["desk"] = {"habits": list(self.habits)}
         return config
@@ -189,6 +198,7 @@ class Cluster:
         if not self.has_boards:
             how = "`raftctl node --id 1` runs one of its nodes here."
         options = "\nlease = true" if self.lease else ""
+        options += "\nsecrecy = true" if self.secrecy else ""
         if self.session_s != SESSION_S:
             options += f"\nsession_s = {self.session_s}"
         text = HEADER.format(
@@ -286,7 +296,9 @@ def parse(path: Path, text: str) -> Cluster:
 def _cluster(path: Path, root: Table) -> Cluster:
     root.known("cluster", "desk", "app", "dead", "node")
     cluster = root.table("cluster")
-    cluster.known("name", "heartbeat_ms", "election_ms", "founders", "lease", "session_s")
+    cluster.known(
+        "name", "heartbeat_ms", "election_ms", "founders", "lease", "session_s", "secrecy"
+    )
     desk = root.table("desk", {})
     desk.known("flash_kb", "state_kb", "habits")
     heartbeat_ms = cluster.number("heartbeat_ms", 1, 10_000, HEARTBEAT_MS)
@@ -305,6 +317,7 @@ def _cluster(path: Path, root: Table) -> Cluster:
         cluster.flag("lease"),
         cluster.number("session_s", 1, MAX_S, SESSION_S),
         _dead(root),
+        cluster.flag("secrecy"),
     )
 
 

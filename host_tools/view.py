@@ -1,6 +1,6 @@
 """How the state of a cluster looks on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,6 +187,25 @@ def failed(restarts: int, tasks: int) -> str:
 
 def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def key_changes(statuses: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A sentence if nodes have more than one key, or not the same."""
+    held = {tuple(status["keys"]) for status in statuses.values()}
+    if len(held) <= 1 and all(len(keys) == 1 for keys in held):
+        return []
+    return ["the cluster's key is being changed: `raftctl key show` tells how far that is"]
+
+
+def listed(nodes: Iterable[int]) -> str:
+    """Such as 1, 2 and 3; of one at least."""
+    *others, last = map(str, nodes)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def nodes(nodes: Collection[int]) -> str:
+    """Such as node 1, or nodes 1 and 2."""
+    return f"node{'s' if len(nodes) > 1 else ''} {listed(nodes)}"
 
 
 def short(port: str) -> str:

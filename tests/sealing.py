@@ -10,10 +10,9 @@ from raft.access import ADMIN, OWNER, Gate, credential
 from raft.calling import Caller
 from raft.interpreter import draw
 from raft.messages import MAX_DATAGRAM, PEER_BYTES, Codec, Message, parse
-from raft.node import NO_KEY, Node
+from raft.node import Node
 from raft.seal import SEAL_BYTES, Key, Session, keys_of
-
-SECRET = NO_KEY  # the key of all clusters of tests, as config.json has it
+from tests.keys import SECRET
 
 _keys: dict[str, Key] = {}
 
@@ -86,6 +85,6 @@ def introduce(client: Caller, node: int, gate: Gate) -> None:
     client.knows(node).challenge = gate.challenge
 
 
-def gate(node: int, cluster: str) -> Gate:
-    """Of a node that is none beside."""
-    return Gate(node, [key(cluster)], draw, bytearray(MAX_DATAGRAM))
+def gate(node: int, cluster: str, secrets=(SECRET,)) -> Gate:  # type: ignore[no-untyped-def]
+    """Of a node that is none beside. secrets: its keys."""
+    return Gate(node, keys_of(secrets, cluster), draw, bytearray(MAX_DATAGRAM))

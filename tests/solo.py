@@ -6,6 +6,7 @@ from raft.messages import COMMAND
 from raft.node import Node
 from raft.sector import SECTOR_BYTES
 from raft.store import PAGE_BYTES
+from tests.keys import SECRET
 
 KEYS = 100
 STATE_KB = 16
@@ -98,7 +99,9 @@ class Solo:
 
     def __init__(self, device) -> None:  # type: ignore[no-untyped-def]
         nodes = {"1": {"host": "127.0.0.1", "port": 0, "client_port": 0}}
-        config = {"id": 1, "cluster": "bench", "nodes": nodes, "state_kb": STATE_KB}
+        config = {
+            "id": 1, "cluster": "bench", "keys": [SECRET], "nodes": nodes, "state_kb": STATE_KB,
+        }  # fmt: skip
         self.node = node = Node(config, events=lambda what, **facts: None)
         node.open(device)
         offline(node)

@@ -112,7 +112,8 @@ class Client:
             while True:
                 # Half its life: the cluster's time may run faster. But what is in doubt can have
                 # its effect until a later command of the session is done, or the session is over.
-                is_old = ticks_diff(began, self._used) >= self._life_s * 500
+                unused_ms = ticks_diff(began, self._used)  # negative after six days: ticks wrap
+                is_old = not 0 <= unused_ms < self._life_s * 500
                 if not self._session or is_old and not self._in_doubt:
                     await self._open_session(began)
                 self._number += 1  # never used again: a copy may still be on its way

@@ -1,12 +1,15 @@
 """What `config.json` must say for a node to run."""
 
 import json
+from binascii import unhexlify
 
 from raft.core import ELECTION_MS, HEARTBEAT_MS
 from raft.members import LEARNER, MAX_MEMBERS, VOTER, Members, record
+from raft.seal import KEY_BYTES, keys_of
 from raft.sessions import SESSION_S
 
 FILE = "config.json"
+MAX_KEYS = 2  # while they are changed
 MAX_DEAD_S = 1000000  # a leader counts in ms, up to 2^30
 
 
@@ -26,8 +29,8 @@ def load():
 
 
 def checked(config):
-    """(id, cluster name, {id: its entry in `nodes`}) of a configuration."""
-    for key in ("id", "cluster", "nodes"):
+    """(id, cluster name, its keys, {id: its entry in `nodes`}) of a configuration."""
+    for key in ("id", "cluster", "keys", "nodes"):
         if key not in config:
             raise ConfigError("config.json has no '%s'" % key)
     peers = {int(node): entry for node, entry in config["nodes"].items()}
@@ -58,7 +61,25 @@ def checked(config):
         )
     if config.get("session_s", SESSION_S) < 1:
         raise ConfigError("config.json: session_s must be at least 1")
-    return config["id"], config["cluster"], peers
+    return config["id"], config["cluster"], _keys(config["keys"], config["cluster"]), peers
+
+
+def _keys(secrets, cluster):
+    """The keys (list of seal.Key). What is wrong with them is told without them."""
+    keys = keys_of(secrets, cluster) if _are_digits(secrets) else []
+    if not 1 <= len({key.number for key in keys}) == len(keys) <= MAX_KEYS:
+        raise ConfigError(
+            "config.json: keys must be 1 or 2 of 64 hexadecimal digits each, with different "
+            "numbers: deploy this node again"
+        )
+    return keys
+
+
+def _are_digits(secrets):
+    try:
+        return all([len(unhexlify(secret)) == KEY_BYTES for secret in secrets])
+    except (TypeError, ValueError):
+        return False
 
 
 def founders(node, peers):

@@ -15,7 +15,7 @@ from raft.leading import OTHERS_PACE_MS
 from raft.log import Log
 from raft.machines import Machines
 from raft.messages import Codec, Message
-from raft.seal import Seal, keys_of
+from raft.seal import Seal
 from raft.service import Service
 from raft.sessions import SESSION_S, Sessions
 from raft.store import Store
@@ -27,7 +27,6 @@ REPORT_MS = 2000  # between two `stat` events
 DEAD_S = 600  # without a word from a voter: it is taken for dead
 LEAST_VOTERS = 3  # that are left when the dead are removed
 LEAVE_STEP_MS = 10
-NO_KEY = "00" * 32
 MAX_BURST = 16  # datagrams taken in before anything else has its turn
 APPLY_BURST = 16  # entries applied before anything else has its turn
 
@@ -47,7 +46,7 @@ class Node:
     def __init__(self, config, machine=None, events=None):
         from raft.config import checked, founders  # here: a board may unload it (firmware/main.py)
 
-        self.id, self.cluster, self._peers = checked(config)
+        self.id, self.cluster, self._keys, self._peers = checked(config)
         self.events = events or Events(self.id)
         kv = machine or KeyValue(config.get("state_kb", STATE_KB) * 1024)
         self.sessions = Sessions(Machines(kv))
@@ -68,7 +67,6 @@ class Node:
         self._least_voters = dead.get("least", LEAST_VOTERS)
         self._report_ms = config.get("report_ms", REPORT_MS)
         self._session_s = config.get("session_s", SESSION_S)
-        self._keys = keys_of(config.get("keys", [NO_KEY]), self.cluster)
         self.is_secret = config.get("secrecy", False)
         self._message = Message()
         self._role = self._term = self._leader = None  # as last told

@@ -29,6 +29,7 @@ def status(node):
         "interpreter": interpreter.NAME,
         "version": node.VERSION,
         "doubt": core.doubt,
+        "keys": [key.number for key in node.seal.keys],
         "flash": {
             "sectors": store.sectors,
             "used": store.used_sectors(),

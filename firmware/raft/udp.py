@@ -130,7 +130,10 @@ class Endpoint:
         return self._end > 0
 
     def receive_from(self, most):
-        """(datagram, cut off behind `most` bytes, and its sender's address), or None."""
+        """(datagram, cut off behind `most` bytes, and its sender's address), or None.
+
+        Raises MemoryError if a long one has come, and no free piece of heap is large enough.
+        """
         for _ in range(MAX_EMPTY):
             found = self._receive_from(most)
             if found is None or found[0]:
@@ -142,16 +145,26 @@ class Endpoint:
         try:
             try:
                 datagram, sender = self.socket.recvfrom(most)
-            except MemoryError:  # no free piece of that size: let the short ones through at least
-                self.errors += 1
-                gc.collect()
-                datagram, sender = self.socket.recvfrom(most // 4)
+            except MemoryError:
+                datagram, sender = self._receive_short(most)
         except OSError as e:
             if e.errno != errno.EAGAIN:
                 self.errors += 1
             return None
         if datagram:
             self.received += 1
+        return datagram, sender
+
+    def _receive_short(self, most):
+        """The same where there is no free piece of `most` bytes: short ones can do without.
+
+        A node that went on without the long ones would lead, and never do what clients want.
+        """
+        gc.collect()
+        short = most // 4
+        datagram, sender = self.socket.recvfrom(short)
+        if len(datagram) == short:
+            raise MemoryError("no %d bytes of heap are free in one piece" % most)
         return datagram, sender
 
     def send(self, data, address):

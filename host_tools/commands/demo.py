@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import desk, view
+from host_tools import desk, keys, view
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.demo import Demo, DemoError, Result
 from host_tools.desktop.habits import ALL, HABITS
@@ -63,6 +63,7 @@ def demo(nodes: int, interpreter: str, seconds: float | None, habits: tuple[str,
         habits = HABITS if ALL in habits else habits
         cluster = dataclasses.replace(cluster, flash_kb=FLASH_KB, habits=habits)
         cluster.path.write_text(cluster.to_toml(), encoding="utf-8")
+        keys.ensure(cluster.path, cluster.name)
         try:
             result = perform(cluster, interpreter, seconds)
         except DemoError as e:

@@ -27,7 +27,7 @@ from host_tools.options import (
     ports_option,
 )
 from host_tools.ports import PortError
-from host_tools.secret import SecretsError
+from host_tools.secret import CLUSTER, WIFI, SecretsError
 
 STYLES = {ERROR: "bold red", WARNING: "yellow"}
 NOTHING_WRONG = "Nothing is wrong."
@@ -91,7 +91,7 @@ def _marks(
     if described is None:
         return {}, []
     try:
-        wifi = secret.load(secret.path_beside(described.path))
+        secrets = secret.load(secret.path_beside(described.path), CLUSTER, WIFI)
     except SecretsError as e:
         what, _, remedy = str(e).rpartition(": ")
         return {}, [Finding(WARNING, "cluster", what, remedy)]
@@ -99,7 +99,7 @@ def _marks(
     for board in examined:
         member = judging.member_of(board, described)
         if member and board.asked.is_running:
-            config = deploying.config_of(described, member, boards.load(member.board), wifi)
+            config = deploying.config_of(described, member, boards.load(member.board), secrets)
             marks[member.id] = deploying.mark(config, board.asked.micropython)
     return marks, []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from host_tools import attached, cluster, completion, kinds, ports, secret, view
+from host_tools import attached, cluster, completion, keys, kinds, ports, secret, view
 from host_tools.attached import NOTHING, Asked, Silent
 from host_tools.boards import Board
 from host_tools.cluster import AUTO, CLIENT_PORT, PORT, Cluster, Member
@@ -18,7 +18,7 @@ from host_tools.options import (
     is_somebody_there,
     ports_option,
 )
-from host_tools.secret import Wifi
+from host_tools.secret import Secrets, Wifi
 
 MAX_NODES = 9
 DEFAULT_NODES = 3
@@ -66,8 +66,9 @@ def init(
     """Write a cluster.toml for the boards here, or for this machine.
 
     Boards are found and asked what they are; you are asked for the Wi-Fi, whose password goes
-    into secrets.toml, which only you can read. Without boards, the nodes are processes of this
-    machine.
+    into secrets.toml, which only you can read. There the cluster's key is, too, a new one unless
+    there is one already: keep a copy in a safe place. Without boards, the nodes are processes of
+    this machine.
     """
     if cluster_file.exists() and not force:
         raise Failure(
@@ -85,10 +86,11 @@ def init(
 
 
 def _for_desk(file: Path, name: str, nodes: int, is_wanted: bool) -> None:
+    wrote = _with_key(file, name, None)
     file.write_text(replace(cluster.on_desk(file, nodes), name=name).to_toml(), encoding="utf-8")
     if not is_wanted:
         click.echo("No board is plugged in, so this is a cluster on this machine.")
-    click.echo(f"Wrote {file}: {nodes} nodes. Start each of them with")
+    click.echo(f"{wrote}. Start each of its {nodes} nodes with")
     click.echo("  raftctl node --id N")
 
 
@@ -109,10 +111,10 @@ def _for_boards(
         )
     found_kinds = [kinds.of(board, kind) for board in answered]
     secrets = secret.path_beside(file)
-    wifi = None if secrets.exists() and ssid is None else _asked_wifi(ssid)
+    is_known = secrets.exists() and secret.load(secrets).wifi is not None
+    wifi = None if is_known and ssid is None else _asked_wifi(ssid)
     described = _described(file, name, answered, found_kinds)
-    if wifi:
-        secret.save(secrets, wifi)
+    wrote = _with_key(file, name, wifi)
     file.write_text(described.to_toml(), encoding="utf-8")
     rows = view.plain_table("node", "board", "MAC", "now at", left=("board", "MAC", "now at"))
     for member, board in zip(described.nodes.values(), answered, strict=True):
@@ -124,10 +126,21 @@ def _for_boards(
                 f"{board.port} was node {board.node} of a cluster, and its raft log goes on in "
                 "this one: where it should not, `raftctl erase` that board first."
             )
-    click.echo(f"Wrote {file}{f' and {secrets}' if wifi else f'; {secrets} was there'}. Then")
+    click.echo(f"{wrote}. Then")
     if any(board.runs == NOTHING for board in answered):
         click.echo("  make firmware    for MicroPython, by internet; or make up FIRMWARE=file.bin")
     click.echo("  make up")
+
+
+def _with_key(file: Path, name: str, wifi: Wifi | None) -> str:
+    """Let secrets.toml have a key, and the Wi-Fi; what is written, as people are told it."""
+    secrets = secret.path_beside(file)
+    is_new = keys.ensure(file, name)
+    if wifi:
+        secret.save(secrets, Secrets(wifi=wifi))
+    if is_new:
+        return f"Wrote {file} and {secrets}, with a new key"
+    return f"Wrote {file}; {secrets} {'keeps' if wifi else 'was there, with'} its key"
 
 
 def _described(file: Path, name: str, answered: Sequence[Asked], types: Sequence[Board]) -> Cluster:

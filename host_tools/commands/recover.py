@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from host_tools import cluster_edits, view
+from host_tools import cluster_edits, keys, rotation, view
 from host_tools.client import Client, Refused
 from host_tools.commands.values import connected
 from host_tools.membership import Membership
@@ -36,7 +36,11 @@ def recover(cluster_file: Path, yes: bool, timeout: float) -> None:
     For a cluster whose majority is gone for good, and only then: it says what may be lost, and
     asks. All nodes that still live must run. The others must be erased before they come back,
     or they might go on as a cluster of their own. They are taken out of cluster.toml.
+
+    The cluster gets another key, so that those that come back after all can't meddle with it: the
+    nodes that are left have to be given that one at once.
     """
+    keys.of(cluster_file)  # or another one can't be made later
     with connected(cluster_file, timeout) as client:
         told = client.members()
         _check_unled(told.leader)
@@ -49,14 +53,21 @@ def recover(cluster_file: Path, yes: bool, timeout: float) -> None:
         view.console().print(_table(statuses, survivors, best))
         click.echo(f"Node {best} has the longest log, and they go on with that.")
         click.echo("What was acknowledged, and is in none of these logs, is LOST.")
-        click.echo(f"Left out for ever: {_listed(gone)}. Erase each of these before it runs again.")
+        click.echo(
+            f"Left out for ever: {view.listed(gone)}. Erase each of these before it runs again."
+        )
         if not yes:
             _ask(survivors)
         leader = _recovered(client, best, survivors)
     for node in gone:
         if node in client.cluster.nodes:
             cluster_edits.remove_node(cluster_file, node)
-    click.echo(f"Node {leader} leads; members: {_listed(survivors)}.")
+    click.echo(f"Node {leader} leads; members: {view.listed(survivors)}.")
+    rotation.replace(client.cluster)
+    click.echo("The cluster has another key, which those left out don't have. Now")
+    for line in rotation.restart(survivors, client.cluster, at_once=True):
+        click.echo(f"  {line}")
+    click.echo("Until then raftctl isn't heard by them.")
 
 
 def _check_unled(leader: int) -> None:
@@ -101,7 +112,7 @@ def _table(statuses: Statuses, survivors: Sequence[int], best: int) -> Any:
 def _ask(survivors: Sequence[int]) -> None:
     if not is_somebody_there():
         raise Failure("nobody is there to be asked: --yes, if that is wanted", NOT_POSSIBLE)
-    click.confirm(f"Go on with {_listed(survivors)} alone", abort=True)
+    click.confirm(f"Go on with {view.listed(survivors)} alone", abort=True)
 
 
 def _recovered(client: Client, best: int, survivors: Sequence[int]) -> int:
@@ -119,8 +130,3 @@ def _recovered(client: Client, best: int, survivors: Sequence[int]) -> int:
             return leader
         time.sleep(LOOK_S)
     raise Failure("the members are changed, and none leads yet: `raftctl status`", NOT_COMMITTED)
-
-
-def _listed(nodes: Sequence[int]) -> str:
-    *others, last = map(str, nodes)
-    return f"{', '.join(others)} and {last}" if others else last

@@ -58,12 +58,17 @@ def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> No
     else:
         table = view.flash_table if flash else view.table
         view.console().print(table(cluster, statuses, view.UNREACHABLE))
-        for sentences in (view.doubts, view.silences, view.strangers, view.failures, view.refusals):
+        for sentences in (
+            view.doubts, view.silences, view.strangers, view.failures, view.refusals,
+            view.key_changes,
+        ):  # fmt: skip
             for sentence in sentences(statuses):
                 click.echo(sentence)
     if not statuses:
         raise Failure(
-            f"none of the {len(cluster.nodes)} nodes answers: do they run?", NOT_COMMITTED
+            f"none of the {len(cluster.nodes)} nodes answers: do they run, with the key of "
+            "secrets.toml?",
+            NOT_COMMITTED,
         )
     voters = view.members_of(statuses)["voters"]
     answering = [node for node in voters if node in statuses and not statuses[node]["doubt"]]

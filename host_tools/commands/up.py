@@ -20,6 +20,7 @@ from host_tools.options import (
 )
 from host_tools.reporting import reporting
 from host_tools.rollout import Job, Rollout
+from host_tools.secret import CLUSTER, WIFI
 
 nodes_argument = click.argument(
     "nodes", nargs=-1, type=int, metavar="[NODES]", shell_complete=completion.nodes
@@ -105,14 +106,14 @@ def _roll_out(
 ) -> None:
     described = cluster.load(cluster_file)
     _check(nodes, described)
-    wifi = secret.load(secret.path_beside(cluster_file))
+    secrets = secret.load(secret.path_beside(cluster_file), CLUSTER, WIFI)
     try:
         found = attached.ask_all(names or ports.candidates(), may_reset=firmwares is not None)
     except ports.PortError as e:
         raise Failure(str(e), NOT_POSSIBLE) from e
     console = view.console()
     with reporting(console, as_json) as report:
-        jobs = Rollout(described, wifi, firmwares, force, at_once, report).run(
+        jobs = Rollout(described, secrets, firmwares, force, at_once, report).run(
             nodes or sorted(described.nodes), found
         )
     failed = [job for job in jobs if job.problem]

@@ -15,6 +15,9 @@ class DeskNode(Node):
         watch = asyncio.create_task(self._leave_when_told())
         try:
             await super().serve()
+        except Exception:
+            if not self._is_told:  # else it ends all the same
+                raise
         finally:
             watch.cancel()
         if self._is_told:

@@ -18,6 +18,7 @@ from host_tools.client import Client
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.desk import CPYTHON
 from host_tools.processes import Processes
+from tests import clusters
 from tests.rolling import wait_until_level
 
 VOTERS = 5
@@ -44,7 +45,7 @@ def fleet(path: Path, learners: int) -> Cluster:
     nodes = {i: replace(member, voter=i <= VOTERS) for i, member in cluster.nodes.items()}
     cluster = replace(cluster, nodes=nodes)
     path.parent.mkdir()
-    path.write_text(cluster.to_toml())
+    clusters.write(cluster)
     return cluster
 
 

@@ -13,6 +13,7 @@ from host_tools.client import Client
 from host_tools.firmware import FIRMWARE
 from host_tools.micropython import interpreters
 from tests.clusters import free_cluster
+from tests.keys import SECRET
 
 HEAP = "124k"
 COMMANDS = 1000
@@ -60,7 +61,7 @@ def start(
     argv: list[str], modules: Path, state: Path, cluster: clusters.Cluster, node: int
 ) -> subprocess.Popen[str]:
     state.mkdir()
-    (state / "config.json").write_text(json.dumps(cluster.desk_config(node)))
+    (state / "config.json").write_text(json.dumps(cluster.desk_config(node, [SECRET])))
     (state / "raft.flash").write_bytes(b"\xff" * FLASH_KB * 1024)
     command = [*argv, "-X", f"heapsize={HEAP}", "-m", SCRIPT.stem, str(state)]
     environment = {**os.environ, "MICROPYPATH": f"{modules}:.frozen"}

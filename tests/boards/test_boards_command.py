@@ -10,10 +10,11 @@ from click.testing import CliRunner, Result
 from host_tools import attached, boards, cluster, ports, secret
 from host_tools.cli import main
 from host_tools.options import NEGATIVE, NOT_POSSIBLE
-from host_tools.secret import Wifi
+from host_tools.secret import Secrets, Wifi
 from tests.boards.board import Board, several
 from tests.boards.images import image
 from tests.boards.tools import hasty, mpremote
+from tests.clusters import KEYS, give_key
 from tests.host.terminals import PATIENCE_S, on_terminal
 
 CHIP = "esp32c3"
@@ -91,7 +92,9 @@ def test_init_asks_for_the_network_and_finds_out_the_rest(tmp_path: Path) -> Non
     assert [member.mac for member in members] == [board.mac for board in made]
     assert {member.board for member in members} == {KIND.name}
     assert (described.heartbeat_ms, described.election_ms) == (KIND.heartbeat_ms, KIND.election_ms)
-    assert secret.load(tmp_path / "secrets.toml") == Wifi("home", PASSWORD)
+    secrets = secret.load(tmp_path / "secrets.toml")
+    assert secrets.wifi == Wifi("home", PASSWORD) and len(secrets.keys) == 1
+    assert secrets.keys[0] not in shown.text
     assert (tmp_path / "secrets.toml").stat().st_mode & 0o777 == 0o600
 
 
@@ -108,13 +111,13 @@ def test_init_in_a_script_guesses_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         assert "must have 8 to 63 characters" in wrong.stderr and "short" not in wrong.stderr
 
         # what is known already isn't asked, and what is said counts
-        secret.save(tmp_path / "secrets.toml", Wifi("home", ""))
+        give_key(tmp_path, Wifi("home", ""))
         assert run("init", "--cluster", file, *options(*made)).exit_code == 0
-        assert secret.load(tmp_path / "secrets.toml") == Wifi("home", "")
+        assert secret.load(tmp_path / "secrets.toml") == Secrets(KEYS, Wifi("home", ""))
         monkeypatch.setenv("RAFTCTL_WIFI_PASSWORD", PASSWORD)
         done = run("init", "--cluster", file, *options(*made), "--force", "--ssid", "other")
         assert done.exit_code == 0
-        assert secret.load(tmp_path / "secrets.toml") == Wifi("other", PASSWORD)
+        assert secret.load(tmp_path / "secrets.toml") == Secrets(KEYS, Wifi("other", PASSWORD))
 
 
 def test_repl_is_that_of_the_node_and_leaves_by_its_key(

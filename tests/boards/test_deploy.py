@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from host_tools import boards, deploying, micropython, ports, secret
+from host_tools import boards, deploying, micropython, ports
 from host_tools.boards import RAFT, VFS
 from host_tools.cli import main
 from host_tools.client import Client
@@ -24,6 +24,7 @@ from host_tools.secret import Wifi
 from tests.boards.board import MAC, PROMPT, Board, flashed
 from tests.boards.images import STOCK_TABLE, firmware
 from tests.boards.tools import mpremote
+from tests.clusters import give_key
 
 CHIP = "esp32c3"
 KIND = boards.load(f"{CHIP}_generic")
@@ -79,7 +80,7 @@ def described(folder: Path) -> None:
         "id = 1\n", f'id = 1\nmac = "{MAC}"\nboard = "{KIND.name}"\n'
     )
     (folder / "cluster.toml").write_text(text)
-    secret.save(folder / secret.FILE, Wifi("home", "correct horse"))
+    give_key(folder, Wifi("home", "correct horse"))
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from host_tools import boards, secret
+from host_tools import boards
 from host_tools.cli import main
 from host_tools.client import Client
 from host_tools.cluster import AUTO, load, on_free_ports
 from host_tools.cluster_edits import add_node
 from host_tools.secret import Wifi
 from tests.boards.board import Board, several
+from tests.clusters import write
 
 CHIP = "esp32c3"
 KIND = boards.load(f"{CHIP}_generic")
@@ -31,8 +32,7 @@ class Desk:
             replace(member, host=AUTO, mac=board.mac, board=KIND.name)
             for member, board in zip(described.nodes.values(), made, strict=True)
         )
-        self.file.write_text(replace(described, nodes={1: first}).to_toml())
-        secret.save(folder / secret.FILE, Wifi("home", ""))
+        write(replace(described, nodes={1: first}), Wifi("home", ""))
 
     def done(self, command: str, *arguments: str) -> str:
         """What is printed by a command that succeeds."""

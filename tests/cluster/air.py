@@ -188,8 +188,8 @@ class Socket(lwip.Socket):
         super()._keep(letter)
         if len(self._waiting) == before:
             self._board.air.count("lost by a full mailbox")
-            if not letter[0]:
-                self._inner.deaf_since = None
+            if all([data for data, _ in self._waiting]):
+                self._inner.deaf_since = None  # an empty one was lost, too
 
     def _read(self) -> tuple[bytes, tuple[str, int]]:
         was_closed = self._is_closed

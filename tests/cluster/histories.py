@@ -26,7 +26,7 @@ from tests.cluster.linearizability import check
 from tests.cluster.nemesis import NETWORK_S, ORDER_S, STOPPED_S, Nemesis
 from tests.cluster.network import Network
 from tests.cluster.recording import Recorder
-from tests.clusters import free_cluster
+from tests.clusters import free_cluster, write
 
 NODES = 5
 CLIENTS = 8
@@ -62,7 +62,7 @@ def record(
         cluster = replace(
             free_cluster(folder / "cluster.toml", NODES), lease=lease, session_s=SESSION_S
         )
-        cluster.path.write_text(cluster.to_toml())
+        write(cluster)
         with Network(cluster, seed) as network:
             clients_file = folder / "clients.toml"
             clients_file.write_text(network.clients.to_toml())

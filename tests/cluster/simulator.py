@@ -42,6 +42,7 @@ from tests.cluster.invariants import (
 from tests.cluster.outsider import Outsider
 from tests.dice import Dice
 from tests.flash import SECTOR_BYTES, PowerCut, RamFlash
+from tests.keys import SECRET
 from tests.store.model import Install, Model, Write
 
 US = 1000  # microseconds of a millisecond: virtual time is counted in the former
@@ -322,7 +323,7 @@ class World:
             for b in self.boards
         }  # fmt: skip
         return {
-            "id": board.id, "cluster": self.NAME, "nodes": nodes,
+            "id": board.id, "cluster": self.NAME, "keys": [SECRET], "nodes": nodes,
             "election_ms": self.plan.election_ms, "session_s": self.plan.session_s,
         }  # fmt: skip
 

@@ -23,7 +23,7 @@ from tests.cluster.test_kill import (
     lacks_or_repeats,
     settled_commit,
 )
-from tests.clusters import INTERPRETERS, free_cluster
+from tests.clusters import INTERPRETERS, free_cluster, write
 
 NODES = 3
 WRITERS = 2
@@ -67,7 +67,7 @@ def test_a_cluster_with_all_habits_keeps_what_it_acknowledged(
     # given a cluster that is timed as boards are (boards/*/board.toml)
     cluster = free_cluster(tmp_path / "cluster.toml", NODES, habits=HABITS)
     cluster = replace(cluster, heartbeat_ms=100, election_ms=(300, 600))
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     lines: list[str] = []
     writers = [Writer(cluster, number) for number in range(WRITERS)]
     outsider = Outsider(cluster, POISON_S)
@@ -102,7 +102,7 @@ def test_a_cluster_with_all_habits_keeps_what_it_acknowledged(
 def test_empty_datagrams_at_every_port_cost_no_leader(interpreter: str, tmp_path: Path) -> None:
     cluster = free_cluster(tmp_path / "cluster.toml", NODES, habits=("empty",))
     cluster = replace(cluster, election_ms=LONG_MS)
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     lines: list[str] = []
     writer, outsider = Writer(cluster, 0), Outsider(cluster, OFTEN_S)
     with (

@@ -17,7 +17,7 @@ from host_tools.desk import CPYTHON
 from host_tools.firmware import messages, requests, sessions
 from host_tools.processes import Processes
 from tests.cluster.test_watching import until
-from tests.clusters import free_cluster
+from tests.clusters import free_cluster, write
 from tests.sealing import caller
 
 PATIENCE_S = 60.0
@@ -30,7 +30,7 @@ EXPIRED = bytes((sessions.EXPIRED,))
 @contextmanager
 def running(file: Path, **settings: int) -> Iterator[Cluster]:
     cluster = replace(free_cluster(file, 3), **settings)  # type: ignore[arg-type]
-    file.write_text(cluster.to_toml())
+    write(cluster)
     with Processes(cluster, CPYTHON, lambda node, line: None) as processes:
         for node in cluster.nodes:
             processes.start(node)

@@ -17,7 +17,7 @@ from host_tools.cluster_edits import add_node
 from host_tools.desk import CPYTHON
 from host_tools.membership import Membership
 from host_tools.processes import Processes
-from tests.clusters import INTERPRETERS, free_cluster
+from tests.clusters import INTERPRETERS, free_cluster, write
 
 PATIENCE_S = 60.0
 LOOK_S = 0.05
@@ -66,7 +66,7 @@ class Desk:
 def running(file: Path, nodes: int, interpreter: str = CPYTHON, **facts: Any) -> Iterator[Desk]:
     """All nodes of such a cluster, with a leader."""
     cluster = replace(free_cluster(file, nodes), **facts)
-    file.write_text(cluster.to_toml())
+    write(cluster)
     lines: list[tuple[int, str]] = []
     with Processes(
         cluster, interpreter, lambda node, line: lines.append((node, line))

@@ -27,6 +27,7 @@ from tests.cluster.virtual_boards import (
     value,
 )
 from tests.dice import Dice
+from tests.keys import SECRET
 
 BOARDS = 5
 # As boards are advised to be timed (boards/*/board.toml)
@@ -128,8 +129,8 @@ class World:
                 super()._hear_clients()
 
         config = {
-            "id": board.id, "cluster": NAME, "state_kb": STATE_KB, "heartbeat_ms": HEARTBEAT_MS,
-            "election_ms": ELECTION_MS,
+            "id": board.id, "cluster": NAME, "keys": [SECRET], "state_kb": STATE_KB,
+            "heartbeat_ms": HEARTBEAT_MS, "election_ms": ELECTION_MS,
             "nodes": {
                 str(b.id): {"host": b.host, "port": PORT, "client_port": CLIENT_PORT}
                 for b in self.boards

@@ -1,6 +1,9 @@
 """What config.json must say; portable."""
 
 from raft.config import ConfigError, checked
+from raft.seal import Key
+from tests.keys import SECRET
+from tests.sealing import key
 from tests.support import raises
 
 PORTABLE = True
@@ -10,6 +13,7 @@ def config(**changes):  # type: ignore[no-untyped-def]
     made = {
         "id": 1,
         "cluster": "home",
+        "keys": [SECRET],
         "nodes": {str(i): {"host": "a", "port": i, "client_port": i + 9} for i in (1, 2, 3)},
     }
     made.update(changes)
@@ -28,9 +32,12 @@ def problem(made) -> str:  # type: ignore[no-untyped-def]
 
 
 def test_what_is_well_is_taken() -> None:
-    node, cluster, peers = checked(config())
+    node, cluster, keys, peers = checked(config())
 
     assert (node, cluster, sorted(peers)) == (1, "home", [1, 2, 3])
+    assert [k.number for k in keys] == [key("home").number]
+    _, _, keys, _ = checked(config(keys=["ab" * 32, SECRET]))
+    assert [k.number for k in keys] == [Key(b"\xab" * 32, "home").number, key("home").number]
     checked(config(dead={"after_s": 1}))
     checked(with_each_node(priority=255, voter=True))
     checked(with_each_node(join=True, voter=False))  # it waits for a cluster of others
@@ -53,3 +60,19 @@ def test_a_cluster_has_at_most_32_nodes() -> None:
     assert "at most 32" in problem(config(nodes=nodes))
     del nodes["33"]
     checked(config(nodes=nodes))
+
+
+def test_keys_are_one_or_two_that_differ_and_an_error_does_not_tell_them() -> None:
+    other = "ab" * 32
+    wrong: list[object] = [
+        [], [SECRET, SECRET], [SECRET, SECRET.upper()], [SECRET, other, "cd" * 32], [SECRET[:62]],
+        [SECRET + "00"], [SECRET[:-1]], [SECRET[:-1] + "g"], ["00" * 80], SECRET, None, 7, [None],
+        [SECRET, 7],
+    ]  # fmt: skip
+    for keys in wrong:
+        told = problem(config(keys=keys))
+        assert "keys must be 1 or 2 of 64 hexadecimal digits" in told and "deploy" in told
+        assert SECRET[:8] not in told and other[:8] not in told
+    without = config()
+    del without["keys"]
+    assert "no 'keys'" in problem(without)

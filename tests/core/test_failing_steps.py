@@ -12,6 +12,7 @@ from raft.node import Node
 from raft.sessions import OPEN, entry
 from raft.udp import Endpoint, resolve
 from tests.flash import RamFlash
+from tests.keys import SECRET
 from tests.solo import SECTORS
 from tests.support import raises
 
@@ -35,7 +36,7 @@ class Told:
 
 
 def node_that_leads(told: Told):  # type: ignore[no-untyped-def]
-    config = {"id": 1, "cluster": "test", "nodes": {"1": PLACE}}
+    config = {"id": 1, "cluster": "test", "keys": [SECRET], "nodes": {"1": PLACE}}
     node = Node(config, events=told.events())
     node.open(RamFlash(SECTORS))
     node.core.tick(LONG_MS)
@@ -89,6 +90,33 @@ def close(node):  # type: ignore[no-untyped-def]
     """What `serve` does at its end."""
     node.endpoint.close()
     node._clients.close()
+
+
+class FragmentedSocket:
+    """Has a datagram, and a heap that gives no more than `most` bytes in one piece."""
+
+    def __init__(self, datagram: bytes, most: int) -> None:
+        self._datagram = datagram
+        self._most = most
+
+    def recvfrom(self, most: int):  # type: ignore[no-untyped-def]
+        if most > self._most:
+            raise MemoryError
+        return self._datagram[:most], ("127.0.0.1", 1)
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_too_long_for_the_heap_is_a_failure_and_not_a_lost_datagram() -> None:
+    endpoint = Endpoint(None)
+    endpoint.close()
+
+    endpoint.socket = FragmentedSocket(bytes(299), 500)  # type: ignore[assignment]
+    assert endpoint.receive_from(1200) == (bytes(299), ("127.0.0.1", 1))
+
+    endpoint.socket = FragmentedSocket(bytes(300), 500)  # type: ignore[assignment]
+    raises(MemoryError, endpoint.receive_from, 1200)
 
 
 def test_after_a_step_that_fails_behind_the_flash_nothing_is_written_or_sent() -> None:

@@ -18,6 +18,7 @@ from raft.seal import MAX_SENT, Seal
 from raft.udp import BROADCAST, host_of, resolve, with_port
 from tests import sealing
 from tests.flash import RamFlash
+from tests.keys import SECRET
 
 PORTABLE = True
 
@@ -450,7 +451,9 @@ def test_addresses_of_this_interpreter_are_read_and_given_another_port() -> None
 def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -> None:
     # given a node that is alone, and looks for nobody
     place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    config = {
+        "id": 1, "cluster": "demo", "keys": [SECRET], "nodes": {"1": place}, "state_kb": 1,
+    }  # fmt: skip
     node = Node(config, events=lambda what, **facts: None)
     node.open(RamFlash(32))
     node.core.tick(1000)
@@ -482,7 +485,9 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
 
 def test_a_member_whose_name_nobody_knows_is_looked_for() -> None:
     place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    config = {
+        "id": 1, "cluster": "demo", "keys": [SECRET], "nodes": {"1": place}, "state_kb": 1,
+    }  # fmt: skip
     node = Node(config, events=lambda what, **facts: None)
     node.open(RamFlash(32))
     node.core.tick(1000)

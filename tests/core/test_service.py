@@ -5,6 +5,7 @@ from raft.messages import ANY, APPEND, NOT_LEADER, OUT, READ
 from raft.node import Node
 from tests.core.group import CLUSTER, letter
 from tests.flash import RamFlash
+from tests.keys import SECRET
 from tests.sealing import caller_of
 from tests.solo import SECTORS, offline
 
@@ -31,7 +32,8 @@ class Clients:
 
 def test_who_waits_for_a_read_at_a_node_that_is_out_is_sent_elsewhere() -> None:
     place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-    config = {"id": 2, "cluster": CLUSTER, "nodes": {node: place for node in "123"}}
+    nodes = {node: place for node in "123"}
+    config = {"id": 2, "cluster": CLUSTER, "keys": [SECRET], "nodes": nodes}
     node = Node(config, events=lambda what, **facts: None)
     node.open(RamFlash(SECTORS))
     offline(node)

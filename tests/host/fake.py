@@ -4,7 +4,7 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from host_tools.firmware import Machines, kv, messages, sessions
 from host_tools.firmware import members as records
 from host_tools.membership import Known
 from tests import sealing
+from tests.clusters import KEYS, write
 
 NAME = "test"
 
@@ -115,19 +116,19 @@ def leads(
 class FakeCluster:
     """requests: all that came, in order. sockets: of the nodes, by id."""
 
-    def __init__(self, file: Path, behaviours: dict[int, Behaviour]) -> None:
+    def __init__(self, file: Path, behaviours: dict[int, Behaviour], keys: Sequence[str]) -> None:
         self.file = file
         self.requests: list[Request] = []
         self.senders: list[tuple[str, int]] = []
         self.behaviours = behaviours
         self.sockets: dict[int, socket.socket] = {}
-        self._gates = {node: sealing.gate(node, NAME) for node in behaviours}
+        self._gates = {node: sealing.gate(node, NAME, keys) for node in behaviours}
         members = {}
         for node in behaviours:
             self.sockets[node] = made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.bind((LOOPBACK, 0))
             members[node] = Member(node, LOOPBACK, node, made.getsockname()[1])
-        file.write_text(Cluster(file, NAME, members).to_toml())
+        write(Cluster(file, NAME, members), keys=keys)
 
     def commands(self) -> list[Request]:
         return [request for request in self.requests if request.is_command]
@@ -168,9 +169,11 @@ class FakeCluster:
 
 
 @contextmanager
-def fake_cluster(file: Path, *behaviours: Behaviour) -> Iterator[FakeCluster]:
-    """Nodes 1, 2, ... that behave so, described in the file."""
-    cluster = FakeCluster(file, dict(enumerate(behaviours, 1)))
+def fake_cluster(
+    file: Path, *behaviours: Behaviour, keys: Sequence[str] = KEYS
+) -> Iterator[FakeCluster]:
+    """Nodes 1, 2, ... that behave so, described in the file. keys: the nodes', and the client's."""
+    cluster = FakeCluster(file, dict(enumerate(behaviours, 1)), keys)
     stop = threading.Event()
     thread = threading.Thread(target=cluster.serve, args=(stop,))
     thread.start()

@@ -10,7 +10,9 @@ import pytest
 
 from host_tools import desk
 from host_tools.cluster import on_free_ports
+from host_tools.desktop.failures import SET
 from host_tools.firmware import FIRMWARE
+from tests.clusters import KEYS
 from tests.host.test_node import PROJECT, Process, each_interpreter
 
 NO_AP_FOUND, BEACON_TIMEOUT, HANDSHAKE_TIMEOUT = "201", "200", "204"
@@ -42,6 +44,12 @@ node.run()
     "is_wrong": """
 raise ValueError(node.settings["what"])
 """,
+    "swallows": """
+try:
+    node.run()
+except BaseException as e:
+    print("swallowed", repr(e))
+""",
     "forgets": """
 node.on_role(print)
 """,
@@ -60,7 +68,7 @@ class Board:
     def deploy(self, flash_kb: int = ENOUGH_KB, **settings: Any) -> None:
         """A node that is alone in its cluster, with these settings."""
         cluster = on_free_ports(self.folder / "cluster.toml", 1)
-        config = {**cluster.config(1), "state_kb": 1, **settings}
+        config = {**cluster.config(1, KEYS), "state_kb": 1, **settings}
         (self.folder / "config.json").write_text(json.dumps(config))
         (self.folder / "raft.flash").write_bytes(b"\xff" * flash_kb * 1024)
 
@@ -158,6 +166,36 @@ def test_three_crashes_in_a_row_lead_to_safe_mode(board: Board) -> None:
     again = board.start()
     again.until(lambda: again.events("reset"))
     assert not again.events("safe_mode")
+
+
+@each_interpreter
+def test_a_program_can_not_keep_a_node_that_has_failed_from_starting_anew(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.add_apps()
+    board.deploy(flash_kb=TOO_SMALL_KB, app={"name": "swallows"})
+    monkeypatch.setenv(SET, "board.safe_mode:RESTART_S=0")
+
+    process = board.start()
+
+    assert process.wait() == 0
+    assert "".join(process.lines).count("swallowed") == 3
+    assert len(process.events("reset")) == 3
+    assert process.events("safe_mode")[0].facts == {"reason": "crashes"}
+
+
+@each_interpreter
+def test_a_configuration_that_nobody_foresaw_ends_in_safe_mode(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.deploy(nodes=[])
+    monkeypatch.setenv(SET, "board.safe_mode:RESTART_S=0")
+
+    process = board.start()
+
+    assert process.wait() == 0
+    assert len(process.events("reset")) == 3
+    assert process.events("safe_mode")
 
 
 @each_interpreter

@@ -10,7 +10,7 @@ from pathlib import Path
 from host_tools import desk
 from host_tools.client import Client
 from host_tools.events import Event, parse
-from tests.clusters import INTERPRETERS, free_cluster
+from tests.clusters import INTERPRETERS, KEYS, free_cluster
 from tests.host.test_node import PATIENCE_S, Process
 
 NODES = 3
@@ -49,7 +49,7 @@ class Boards:
     def start(self, node: int) -> None:
         folder = self.folder(node)
         folder.mkdir(exist_ok=True)
-        config = {**self.cluster.config(node), "state_kb": 1, "app": self._app}
+        config = {**self.cluster.config(node, KEYS), "state_kb": 1, "app": self._app}
         (folder / "config.json").write_text(json.dumps(config))
         if not (folder / "raft.flash").exists():
             (folder / "raft.flash").write_bytes(b"\xff" * 128 * 1024)

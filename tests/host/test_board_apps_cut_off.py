@@ -16,6 +16,7 @@ from raft.machines import Machines
 from raft.program import Node as ProgramNode
 from raft.requests import NotCommitted, Unknown
 from tests.dice import Dice
+from tests.keys import SECRET
 
 PORTABLE = True
 
@@ -186,7 +187,6 @@ class Node(ProgramNode, Played):
         self._played = Client(self)
         self._programs = []
 
-    @property
     def client(self):
         return self._played
 
@@ -225,7 +225,9 @@ class Board(Played):
         self.id = id
         nodes = {str(i): {"host": "", "port": 0, "client_port": 0} for i in BOARDS}
         settings = dict(settings, pin=id)
-        self._config = {"id": id, "cluster": "test", "nodes": nodes, "app": settings}
+        self._config = {
+            "id": id, "cluster": "test", "keys": [SECRET], "nodes": nodes, "app": settings,
+        }  # fmt: skip
         self._node = Node(self._config, 0)
         with open(APPS + app + ".py") as f:
             self._program = f.read()

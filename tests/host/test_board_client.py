@@ -545,6 +545,20 @@ def test_an_expired_session_is_replaced() -> None:
     assert len({request.payload[:4] for request in world.commands()}) == 2
 
 
+def test_a_session_that_was_not_used_for_a_week_is_replaced_before_it_is_used() -> None:
+    # given that after half of their period ticks seem to lie before those of earlier
+    world = World()
+
+    async def program(client):
+        await client.put(b"k", b"1")
+        world.now -= 1 << 28
+        await client.put(b"k", b"2")
+
+    world.run(program)
+
+    assert len([r for r in world.requests if r.payload == sessions.OPEN]) == 2
+
+
 def test_a_session_that_expires_after_a_second_copy_leaves_the_outcome_open() -> None:
     world = World()
     world.behave = spoiling(world, [], [(messages.OK, 1, EXPIRED)])

@@ -10,7 +10,7 @@ import pytest
 from host_tools import desk
 from host_tools.cluster import Cluster, on_free_ports
 from host_tools.events import Event
-from tests.clusters import INTERPRETERS
+from tests.clusters import INTERPRETERS, KEYS
 from tests.host.test_board import WIFI, Board
 from tests.host.test_node import Process, each_interpreter
 
@@ -35,7 +35,7 @@ class Pair:
     def _started(self, folder: Path, cluster: Cluster, node: int) -> Process:
         folder.mkdir()
         settings = {"state_kb": 1, "election_ms": ELECTION_MS, "report_ms": REPORT_MS}
-        config = {**cluster.config(node), **settings, "board": {"watchdog_ms": 8000}}
+        config = {**cluster.config(node, KEYS), **settings, "board": {"watchdog_ms": 8000}}
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "raft.flash").write_bytes(b"\xff" * 128 * 1024)
         run = [str(desk.RUN), str(folder), "0"]

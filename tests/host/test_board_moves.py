@@ -15,6 +15,7 @@ from host_tools.cluster import AUTO, Member, on_free_ports
 from host_tools.desktop.loopback import ADDRESSES
 from host_tools.firmware import hello
 from tests import sealing
+from tests.clusters import KEYS, write
 from tests.host.test_board import WIFI
 from tests.host.test_node import PATIENCE_S, Process, each_interpreter
 
@@ -38,13 +39,13 @@ class Boards:
         self.cluster = replace(
             free, nodes={i: Member(i, AUTO, self.port, self.client_port) for i in NODES}
         )
-        self.cluster.path.write_text(self.cluster.to_toml())
+        write(self.cluster)
         for node in NODES:
             self._start(node)
 
     def _start(self, node: int) -> None:
         settings = {"election_ms": ELECTION_MS, "report_ms": REPORT_MS, "state_kb": 1}
-        config = {**self.cluster.config(node), **settings, "wifi": WIFI}
+        config = {**self.cluster.config(node, KEYS), **settings, "wifi": WIFI}
         folder = self._folder / str(node)
         folder.mkdir()
         self.move(node, self.at[node])

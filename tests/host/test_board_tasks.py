@@ -5,6 +5,7 @@ import asyncio
 from raft.interpreter import sleep_ms
 from tests.flash import RamFlash
 from tests.host.board_folder import stand_in
+from tests.keys import SECRET
 
 PORTABLE = True
 
@@ -73,7 +74,7 @@ def test_what_fails_because_leadership_is_over_is_told_and_not_started_again() -
     told, starts = Told(), []
     tasks.PAUSE_MS = 1
     place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-    config = {"id": 1, "cluster": "demo", "nodes": {"1": place}, "state_kb": 1}
+    config = {"id": 1, "cluster": "demo", "keys": [SECRET], "nodes": {"1": place}, "state_kb": 1}
     node = program.Node(config, events=Told())
     node.open(RamFlash(32))
 

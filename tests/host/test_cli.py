@@ -43,6 +43,7 @@ def answers_status(
             "node": request.node, "role": role, "term": term, "leader": leader, "commit": 5,
             "applied": 5, "last": 6, "uptime_ms": 65_000, "interpreter": "CPython 3.11.7",
             "doubt": doubt, "members": members or usual, "silent": silent or {}, "out": False,
+            "keys": [1],
             "flash": {
                 "sectors": 40, "used": 10, "left_out": 2, "snapshot": 4, "snapshot_bytes": 3072,
                 "written": 400, "entries": 500, "erases": 20, "bytes": 65536,
@@ -52,6 +53,19 @@ def answers_status(
         return [Reply(messages.OK, leader, json.dumps(status).encode())]
 
     return answer
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_told"), [([1], [1], False), ([2, 1], [2, 1], True), ([2, 1], [1], True)]
+)
+def test_status_tells_that_keys_are_being_changed(
+    file: Path, first: list[int], second: list[int], is_told: bool
+) -> None:
+    nodes = [
+        answers_status("leader", 3, 1, facts={"keys": keys}) for keys in (first, second, second)
+    ]
+    with fake_cluster(file, *nodes):
+        assert ("`raftctl key show`" in run(file, "status", *LONG).stdout) == is_told
 
 
 def test_values_are_stored_shown_compared_and_removed(file: Path) -> None:
@@ -216,7 +230,7 @@ def test_status_tells_why_a_learner_has_no_vote(file: Path, flash: tuple[str, ..
             (answers_status("leader", 3, 1), answers_status("learner", 3, 1, 7), silent),
             "1 of 3 voters answer and can vote, 2 are needed: start the others, or",
         ),
-        ((silent, silent, silent), "none of the 3 nodes answers: do they run?"),
+        ((silent, silent, silent), "none of the 3 nodes answers: do they run, with the key"),
         ((answers_status("leader", 3, 1), silent, silent), "1 of 3 voters answer"),
         ((answers_status("follower", 3, 0),) * 3, "no leader"),
         # the leader of an older term is one no more

@@ -18,6 +18,7 @@ from host_tools.commands import recover as recover_command
 from host_tools.firmware import admin, messages
 from host_tools.firmware import members as records
 from host_tools.membership import Known
+from tests.clusters import write
 from tests.host.fake import (
     Behaviour,
     Reply,
@@ -193,7 +194,7 @@ def test_the_one_new_board_that_is_plugged_in_is_meant(
     with fake_cluster(file, Leader("voter")):
         cluster = load(file)
         board = replace(cluster.nodes[1], mac=found[0].mac, board="esp32_generic")
-        file.write_text(replace(cluster, nodes={1: board}).to_toml())
+        write(replace(cluster, nodes={1: board}))
 
         many = run(file, "add", "2", *LONG)
         del found[2]

@@ -18,6 +18,7 @@ from host_tools.cluster import (
     on_free_ports,
 )
 from host_tools.cluster_edits import add_node, remove_node, set_founders
+from tests.clusters import KEYS
 
 GOOD = """
 [cluster]
@@ -67,7 +68,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     ]
     changing = Cluster(
         tmp_path / "e.toml", "x", {m.id: m for m in members}, lease=True, session_s=60,
-        dead=Dead(30, True, 2),
+        dead=Dead(30, True, 2), secrecy=True,
     )  # fmt: skip
     for cluster in (desk, free, slow, boards, changing):
         cluster.path.write_text(cluster.to_toml())
@@ -78,14 +79,15 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_nodes_configuration_names_all_nodes_and_is_json(tmp_path: Path) -> None:
     cluster = on_desk(tmp_path / "cluster.toml", 3)
 
-    config = json.loads(json.dumps(cluster.desk_config(2)))
+    config = json.loads(json.dumps(cluster.desk_config(2, KEYS)))
 
     assert config["id"] == 2
     assert set(config["nodes"]) == {"1", "2", "3"}
     assert config["nodes"]["3"] == {"host": "127.0.0.1", "port": 7103, "client_port": 7203}
     assert config["election_ms"] == [150, 300]
-    assert "desk" not in config
-    assert replace(cluster, habits=("flash",)).desk_config(2) == {
+    assert config["keys"] == list(KEYS)
+    assert "desk" not in config and "secrecy" not in config
+    assert replace(cluster, habits=("flash",)).desk_config(2, KEYS) == {
         **config,
         "desk": {"habits": ["flash"]},
     }
@@ -99,11 +101,12 @@ def test_a_nodes_configuration_tells_of_members_what_is_not_as_usual(tmp_path: P
         3: replace(cluster.nodes[3], join=True),
     }
     dead = Dead(30, True, 1)
-    usual = cluster.config(1)
+    usual = cluster.config(1, KEYS)
 
-    config = replace(cluster, nodes=nodes, lease=True, session_s=60, dead=dead).config(1)
+    other = replace(cluster, nodes=nodes, lease=True, session_s=60, dead=dead, secrecy=True)
+    config = other.config(1, KEYS)
 
-    assert (config["lease"], config["session_s"]) == (True, 60)
+    assert (config["lease"], config["session_s"], config["secrecy"]) == (True, 60, True)
     assert config["dead"] == {"after_s": 30, "remove": True, "least": 1}
     for node, told in (("1", {"priority": 9}), ("2", {"voter": False}), ("3", {"join": True})):
         assert config["nodes"][node] == usual["nodes"][node] | told

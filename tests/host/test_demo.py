@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from host_tools import desk
-from host_tools.cluster import on_free_ports
+from host_tools.cli import main
+from host_tools.cluster import Cluster, load, on_free_ports
 from host_tools.demo import Demo, DemoError, Result, Write
+from host_tools.desktop.habits import HABITS
 from host_tools.firmware import FIRMWARE
 from host_tools.replay import Replay
 from host_tools.screens import Lines
-from tests.clusters import INTERPRETERS
+from tests.clusters import INTERPRETERS, write
 from tests.host.terminals import on_terminal
 
 PATIENCE_S = 120
@@ -93,6 +96,32 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, number: int) -> No
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], ()),
+        (["--habit", "flash", "--habit", "empty"], ("flash", "empty")),
+        (["--habit", "nvs", "--habit", "all"], HABITS),
+    ],
+)
+def test_its_nodes_have_the_habits_that_are_named(
+    arguments: list[str], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performed = []
+
+    def perform(cluster: Cluster, interpreter: str, seconds: float | None) -> Result:
+        performed.append(load(cluster.path))
+        return Result()
+
+    monkeypatch.setattr("host_tools.commands.demo.perform", perform)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+
+    done = CliRunner().invoke(main, ["demo", *arguments])
+
+    assert done.exit_code == 0, done.output
+    assert [cluster.habits for cluster in performed] == [names]
+
+
 def test_without_micropython_it_says_how_to_get_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--interpreter", "micropython-vax"], cwd=FIRMWARE.parent,
@@ -106,7 +135,7 @@ def test_without_micropython_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_node_that_does_not_come_up_ends_it(tmp_path: Path) -> None:
     cluster = on_free_ports(tmp_path / "cluster.toml", 3)
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "node-2").touch()  # where its folder should be
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from host_tools import attached, deploying, secret
+from host_tools import attached, deploying
 from host_tools.attached import AT_REPL, JOINING, NOTHING, OTHER, Asked, Silent
 from host_tools.cli import main
 from host_tools.cluster import Cluster, Member, on_desk
@@ -17,6 +17,7 @@ from host_tools.doctor import ERROR, WARNING, Finding, Pair, findings, pairs, ti
 from host_tools.examining import Board, Clock, Link
 from host_tools.options import NEGATIVE, NOT_POSSIBLE
 from host_tools.secret import Wifi
+from tests.clusters import give_key
 
 VERSION, MARK = "1.26.1", "0123abcd"
 NODES = (1, 2, 3)
@@ -372,7 +373,7 @@ def run(*options: str) -> Result:
 
 def test_what_was_measured_stands_above_what_was_found(folder: Path) -> None:
     write_cluster(folder)
-    secret.save(folder / "secrets.toml", Wifi("home", "correct horse"))
+    give_key(folder, Wifi("home", "correct horse"))
 
     done = run()
 
@@ -402,7 +403,7 @@ def test_what_would_be_deployed_is_not_known_without_its_wifi(folder: Path) -> N
 
     assert done.exit_code == NEGATIVE
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("warning cluster: ") and last.endswith("`raftctl init`")
+    assert last.startswith("warning cluster: ") and last.endswith("`raftctl key new`")
 
 
 def test_without_a_cluster_file_it_does_what_it_can(folder: Path) -> None:

@@ -25,7 +25,7 @@ from host_tools.firmware import FIRMWARE
 from host_tools.monitor import Filter, Glance, JsonLines, Lines, Logs, Watcher
 from host_tools.processes import Processes
 from host_tools.serial_lines import MAX_LINE, QUIET_S, Board, Item
-from tests.clusters import INTERPRETERS
+from tests.clusters import INTERPRETERS, write
 from tests.host.terminals import Shown, open_terminal
 
 PATIENCE_S = 60
@@ -471,7 +471,7 @@ def test_of_a_real_cluster_it_sees_one_leader_in_the_newest_term(
     tmp_path: Path, interpreter: str
 ) -> None:
     cluster = on_free_ports(tmp_path / "cluster.toml", 3)
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     boards = {node: PtyBoard(tmp_path / f"tty{node}") for node in cluster.nodes}
     names = [str(board.path) for board in boards.values()]
     lines = Processes(cluster, interpreter, lambda node, line: boards[node].say(line))

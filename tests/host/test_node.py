@@ -19,7 +19,7 @@ from host_tools.client import Client
 from host_tools.cluster import Cluster, flash_kb_needed, on_free_ports
 from host_tools.events import Event, parse
 from host_tools.firmware import FIRMWARE
-from tests.clusters import ALL_INTERPRETERS, INTERPRETERS
+from tests.clusters import ALL_INTERPRETERS, INTERPRETERS, KEYS, write
 
 PROJECT = FIRMWARE.parent
 PATIENCE_S = 60.0
@@ -113,7 +113,7 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
     cluster = on_free_ports(tmp_path / "cluster.toml", 1)
-    cluster.path.write_text(cluster.to_toml())
+    write(cluster)
     return cluster
 
 
@@ -296,7 +296,7 @@ def test_with_wifi_it_joins_the_network_first(
 ) -> None:
     # given a board's configuration
     wifi = {"ssid": "home", "password": "secret"}
-    config = {**cluster.desk_config(1), "state_kb": 1, "wifi": wifi}
+    config = {**cluster.desk_config(1, KEYS), "state_kb": 1, "wifi": wifi}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "raft.flash").write_bytes(b"\xff" * 128 * 1024)
     command = desk.interpreter_command(interpreter)

@@ -14,7 +14,8 @@ from host_tools.firmware import messages
 from host_tools.flashing import Report
 from host_tools.membership import Known, Membership
 from host_tools.rollout import Job, Rollout
-from host_tools.secret import Wifi
+from host_tools.secret import Secrets, Wifi
+from tests.clusters import KEYS
 from tests.host.fake import Reply, Request, fake_cluster, members_answer, silent
 
 
@@ -82,7 +83,9 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
             )
             for node, role in boards.roles.items()
         ]  # fmt: skip
-        made = Rollout(described, Wifi("home", ""), None, False, at_once, lambda *args: None)
+        made = Rollout(
+            described, Secrets(KEYS, Wifi("home", "")), None, False, at_once, lambda *args: None
+        )
         return made.run([*described.nodes, *described.nodes], found)
 
     return run

@@ -50,6 +50,7 @@ from raft.udp import Endpoint
 from tests import sealing
 from tests.core.group import GRANTED, HIGH_MS, letter, message
 from tests.flash import RamFlash
+from tests.keys import SECRET
 
 CLUSTER = "test"
 TERM = 3  # of the node at the start
@@ -116,6 +117,7 @@ class Target:
         config = settings | {
             "id": 1,
             "cluster": CLUSTER,
+            "keys": [SECRET],
             "nodes": {n: {"host": "127.0.0.1", "port": 0, "client_port": 0} for n in "123"},
         }
         self.node = Node(config, events=Events(1, write=lambda line: None))

@@ -119,13 +119,14 @@ def test_the_window_takes_what_a_set_of_all_numbers_would() -> None:
 
 def test_tags_are_the_same_only_if_all_of_their_bits_are() -> None:
     for digest in (bytes(32), b"\xff" * 32, bytes(range(32))):
-        tag = digest[:TAG_BYTES]
-        assert is_same(digest, tag)
+        frame = b"what" + digest[:TAG_BYTES]
+        assert is_same(digest, frame, 4)
         for i in range(8 * TAG_BYTES):
-            wrong = bytearray(tag)
-            wrong[i // 8] ^= 1 << i % 8
-            assert not is_same(digest, wrong), i
-        assert not is_same(digest, digest[TAG_BYTES:]) or digest[:TAG_BYTES] == digest[TAG_BYTES:]
+            wrong = bytearray(frame)
+            wrong[4 + i // 8] ^= 1 << i % 8
+            assert not is_same(digest, wrong, 4), i
+        first, last = digest[:TAG_BYTES], digest[TAG_BYTES:]
+        assert is_same(digest, last, 0) == (first == last)
 
 
 def test_hmac_is_that_of_rfc_4231() -> None:

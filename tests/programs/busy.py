@@ -1,16 +1,21 @@
-"""A program that uses what a node gives it, and does what the file `order` in its folder says.
+"""A program that uses what a node gives it, and does what the file `order` in its folder says:
 
-loop                  an endless loop
-raise KIND            in this task
-fail NAME KIND        the next call of that function raises it
-fail_any NUMBER KIND  so does that of one out of all that are loaded
-leave KB              take all memory but so much
+    loop                  an endless loop
+    stand MS              stand still for so long
+    stop_clock            the node's clock doesn't run any more, all else goes on
+    raise KIND            in this task
+    fail NAME KIND        the next call of that function raises it
+    fail_any NUMBER KIND  so does that of one out of all that are loaded
+    leave KB              take all memory but so much
+
+It is then told by an event: `ordered`.
 """
 
 import asyncio
 import builtins
 import gc
 import os
+import time
 
 from host_tools.desktop import failures
 from raft import Node
@@ -18,12 +23,12 @@ from raft.interpreter import free_heap, sleep_ms
 
 ORDER = "order"
 TURN_MS = 20
-PIECE_BYTES = 256
+MOST_BYTES, LEAST_BYTES = 65536, 32  # of a piece of memory
 
 node = Node.from_config()
 shared = node.dict("busy")
 turns = node.counter("busy-turns")
-hoard: list[bytearray] = []
+hoard: object = None
 
 
 def tell(role: str) -> None:
@@ -47,7 +52,7 @@ async def obey() -> None:
     while True:
         words = order()
         if words:
-            node.events("ordered", what=" ".join(words))
+            node.events("ordered", order=" ".join(words))
             globals()["do_" + words[0]](*words[1:])
         await sleep_ms(TURN_MS)
 
@@ -66,6 +71,18 @@ def do_loop() -> None:
         pass
 
 
+def do_stand(ms: str) -> None:
+    time.sleep(int(ms) / 1000)
+
+
+def do_stop_clock() -> None:
+    node._pass_tick = nothing
+
+
+def nothing() -> None:
+    pass
+
+
 def do_raise(kind: str) -> None:
     raise kind_of(kind)("on purpose")
 
@@ -80,9 +97,17 @@ def do_fail_any(number: str, kind: str) -> None:
 
 
 def do_leave(kb: str) -> None:
+    global hoard
     gc.collect()
-    while (free_heap() or 0) > int(kb) * 1024:
-        hoard.append(bytearray(PIECE_BYTES))
+    size = MOST_BYTES
+    while size >= LEAST_BYTES:
+        if (free_heap() or 0) - size < int(kb) * 1024:
+            size //= 2
+            continue
+        try:
+            hoard = (hoard, bytearray(size))  # a list would want room in one piece
+        except MemoryError:  # there are no pieces of that size any more
+            size //= 2
 
 
 def kind_of(name: str) -> type:

@@ -13,6 +13,7 @@ from raft.core import LEADER
 from raft.messages import Message
 from raft.node import Node
 from tests.flash import RamFlash
+from tests.keys import SECRET
 from tests.sealing import codec_to
 from tests.solo import SECTORS, offline, put
 from tests.turns import clock, turn_us
@@ -26,7 +27,9 @@ NODES = {str(i): {"host": "127.0.0.1", "port": 0, "client_port": 0} for i in VOT
 
 class Bench:
     def __init__(self):
-        config = {"id": 1, "cluster": "bench", "nodes": NODES, "state_kb": 8}
+        config = {
+            "id": 1, "cluster": "bench", "keys": [SECRET], "nodes": NODES, "state_kb": 8,
+        }  # fmt: skip
         self.node = Node(config, events=lambda what, **facts: None)
         self.node.open(RamFlash(SECTORS))
         self.wire = offline(self.node)

@@ -1,0 +1,4 @@
+"""A program that never comes to its node."""
+
+while True:
+    pass
