@@ -156,7 +156,7 @@ class RetriesAppliedAgain(Sessions):
     def apply(self, index: int, data: bytes) -> bytes:
         if len(data) > STAMP_BYTES + HEADER_BYTES and has_session(data):
             session = int.from_bytes(data[STAMP_BYTES : STAMP_BYTES + 4], "little")
-            self._sessions[session] = struct.pack(">III", self.time, session, 0)
+            self._sessions[session] = struct.pack(">IIIH", self.time, session, 0, 0)
         return bytes(super().apply(index, data))
 
 
