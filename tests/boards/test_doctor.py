@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from host_tools import examining, ports
+from host_tools import examining, keys, ports
 from host_tools.cli import main
 from host_tools.repl import CTRL_C
 from tests.boards.board import PROMPT, Board, several
 from tests.boards.test_up import CHIP, Desk
+from tests.clusters import tells
 
 NEGATIVE = 1
 PROBES = 40  # between two nodes, both ways
@@ -45,6 +46,8 @@ def asked(desk: Desk, *options: str) -> tuple[int, str]:
     """Exit status and output."""
     arguments = ["doctor", "--cluster", str(desk.file), *desk.ports, *options]
     done = CliRunner().invoke(main, arguments)
+    said = [*desk.said, done.output, *(board.text for board in desk.boards)]
+    assert not any(tells(text, key) for text in said for key in keys.of(desk.file))
     return done.exit_code, done.stdout
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from host_tools.client import Client, ClusterError
 from host_tools.desk import CPYTHON
 from host_tools.desktop.failures import FAIL
-from tests.clusters import free_cluster
+from tests.clusters import free_cluster, tells
 from tests.host.life import QUICK, TELLING, WIFI, Life, environment_of
 
 BOARD = {"led": 2, "led_kind": "rgb", "watchdog_ms": 8000}
@@ -77,6 +77,7 @@ def live(folder: Path, interpreter: str, share: str) -> Outcome:
         status = client.statuses()[1]
         value = int(client.get("n") or 0)
         assert life.stop() == 0, life.lines[-10:]
+    assert not any(tells(line) for line in life.lines), "the cluster's key was told"
     lost = "" if added <= value <= asked else f"{added} of {asked} were added, and {value} is there"
     return Outcome(
         failed, status["restarts"], status["failures"],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from host_tools import desk
+from host_tools import desk, secret
 from host_tools.cli import main
 from host_tools.cluster import Cluster, load, on_free_ports
 from host_tools.demo import Demo, DemoError, Result, Write
@@ -20,7 +20,7 @@ from host_tools.desktop.habits import HABITS
 from host_tools.firmware import FIRMWARE
 from host_tools.replay import Replay
 from host_tools.screens import Lines
-from tests.clusters import INTERPRETERS, write
+from tests.clusters import INTERPRETERS, tells, write
 from tests.host.terminals import on_terminal
 
 PATIENCE_S = 120
@@ -84,14 +84,21 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, number: int) -> No
     ) as process:  # fmt: skip
         signal.signal(signal.SIGINT, before)
         assert process.stdout
+        told = ""
         for line in process.stdout:
+            told += line
             if " leader " in line:
                 break
+        (secrets,) = tmp_path.glob(f"*/{secret.FILE}")
+        (key,) = secret.load(secrets).keys
+        configs = list(tmp_path.glob(f"*/state/*/{desk.CONFIG_FILE}"))
+        assert configs and all(file.stat().st_mode & 0o777 == 0o600 for file in configs)
 
         process.send_signal(number)
-        process.stdout.read()
+        told += process.stdout.read()
 
         assert process.wait(PATIENCE_S) != 0
+    assert not tells(told, key)
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == []
 
