@@ -232,6 +232,11 @@ def test_a_cluster_without_a_majority_is_recovered_by_hand(tmp_path: Path) -> No
         while (result := desk.raftctl("recover", "--yes", "--timeout", "2")).exit_code:
             assert time.monotonic() < end, result.output
         assert "LOST" in result.stdout
+        # and has another key
+        assert "  restart nodes " in result.stdout
+        desk.processes.stop(*left)
+        for node in left:
+            desk.processes.start(node)
 
         assert list(load(desk.file).nodes) == left
         told = desk.until(lambda told: told.voters == left)
