@@ -20,6 +20,7 @@ PORTABLE = True
 
 PLACE = {"host": "127.0.0.1", "port": 0, "client_port": 0}
 LONG_MS = 1000
+PATIENCE_S = 20
 
 
 class Told:
@@ -59,7 +60,7 @@ def failure_of_serving(node, between=None):  # type: ignore[no-untyped-def]
         if between:
             await between()
         try:
-            await serving
+            await asyncio.wait_for(serving, PATIENCE_S)
         except Exception as e:
             return e
 
@@ -187,6 +188,17 @@ def test_a_cancellation_that_nobody_meant_for_the_node_ends_it() -> None:
 
     assert isinstance(failure, RuntimeError)
     assert "it_was_cancelled" in told.crashes()[0]
+
+    # and where CPython's asyncio calls the node, which then prints a line and goes on
+    node = node_that_leads(told)
+    address = bind_anew(node._clients)
+    node.service.receive = raising(asyncio.CancelledError())
+
+    async def come():  # type: ignore[no-untyped-def]
+        await asyncio.sleep(0)
+        knock(node, address)
+
+    assert isinstance(failure_of_serving(node, come), RuntimeError)
 
 
 def test_a_task_that_ends_though_it_never_should_ends_the_node() -> None:
