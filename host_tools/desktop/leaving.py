@@ -26,4 +26,7 @@ class DeskNode(Node):
     async def _leave_when_told(self):
         await system.wait_for_signal()
         self._is_told = True
-        await self.leave()
+        try:
+            await self.leave()
+        finally:
+            self.stop()
