@@ -46,6 +46,7 @@ from tests import sealing
 from tests.core.group import GRANTED, HIGH_MS, letter
 from tests.dice import Dice
 from tests.flash import RamFlash
+from tests.keys import SECRET
 
 CLUSTER = "test"
 TERM = 3
@@ -141,7 +142,8 @@ class Victim:
     def __init__(self, role: int, host: str = "127.0.0.1", cluster: str = CLUSTER) -> None:
         place = {"host": host, "port": PORT, "client_port": CLIENT_PORT}
         own = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-        config = {"id": 1, "cluster": cluster, "nodes": {"1": own, "2": place, "3": place}}
+        nodes = {"1": own, "2": place, "3": place}
+        config = {"id": 1, "cluster": cluster, "keys": [SECRET], "nodes": nodes}
         self.node = node = Node(config, events=Events(1, write=lambda line: None))
         node.open(RamFlash(SECTORS))
         self.ports = [self._attach(node.endpoint), self._attach(node._clients)]

@@ -16,7 +16,7 @@ def found() -> bool:
 
 
 def test_tags_that_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seal, "is_same", lambda digest, tag: True)
+    monkeypatch.setattr(seal, "is_same", lambda digest, frame, tag: True)
     assert found()
 
 
