@@ -10,7 +10,7 @@ from pathlib import Path
 from host_tools import secret
 from host_tools.cluster import Cluster
 from host_tools.firmware import access, seal
-from host_tools.secret import CLUSTER, Issued, Secrets
+from host_tools.secret import CLUSTER, Issued, Secrets, SecretsError
 
 
 def made(cluster: str, *others: str) -> str:
@@ -49,8 +49,13 @@ def ensure(cluster_file: Path, cluster: str) -> bool:
     One that is there stays: nodes may have it. Raises SecretsError, OSError.
     """
     file = secret.path_beside(cluster_file)
-    if file.exists() and secret.load(file).keys:
+    held = secret.load(file) if file.exists() else Secrets()
+    if held.keys:
         return False
+    if held.credential:
+        raise SecretsError(
+            f"{file} has a client's credential, and no cluster of this machine: use another folder"
+        )
     secret.save(file, Secrets((made(cluster),)))
     return True
 

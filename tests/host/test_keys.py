@@ -262,6 +262,8 @@ def test_where_only_a_credential_is_the_key_can_not_be_used(file: Path) -> None:
         ["key", "show"], ["recover", "--yes"],
     ):  # fmt: skip
         assert "needs the cluster's key: do it where that is" in refusal(there, *command)
+    for command in (["key", "new"], ["init", "--desk", "--force"]):
+        assert "has a client's credential" in refusal(there, *command)
     with pytest.raises(SecretsError):
         keys.of(there)
 
