@@ -237,7 +237,8 @@ def test_status_flash_counts_what_a_node_has_written(
 ) -> None:
     # given a node whose small flash has been filled more than once
     cluster.path.write_text(replace(cluster, flash_kb=88, state_kb=3).to_toml())
-    start(node_command(cluster, "--interpreter", interpreter))
+    process = start(node_command(cluster, "--interpreter", interpreter))
+    process.until(lambda: process.events("leader"))
     with Client(cluster.path, PATIENCE_S) as client:
         writes = 0
         while client.statuses()[1]["flash"]["erases"] < 3:
