@@ -118,6 +118,31 @@ def test_a_reset_by_hand_ends_the_count() -> None:
     assert not board.lives.is_loop
 
 
+def test_restarts_and_failures_are_counted_for_as_long_as_there_is_power() -> None:
+    board = Board()
+    board.crashes()
+    board.is_bitten()
+    board.lives.task_failed()
+    assert board.lives.task_failed() == 2
+
+    board.is_reset()  # by hand: that ends the count in a row, and not this one
+    board.crashes()
+
+    assert board.lives.facts == {"restarts": 3, "failures": 2}
+    assert board.lives.crashes == 1
+    assert Board().lives.facts == {"restarts": 0, "failures": 0}
+
+
+def test_a_crash_is_kept_whatever_else_is_kept_before() -> None:
+    board = Board()
+    board.lives_on(SECOND_MS)
+    board.lives.task_failed()
+
+    board.crashes()
+
+    assert (board.lives.cause, board.lives.facts["failures"]) == ("crash", 1)
+
+
 def test_a_life_is_kept_as_long_as_it_may_matter() -> None:
     board = Board()
     before = safe_mode.ALIVE_MS, safe_mode.WITHIN_MS
