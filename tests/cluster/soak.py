@@ -193,14 +193,19 @@ class Usage:
 
 
 def soak(
-    folder: Path, seed: int, seconds: float, interpreter: str, faults: Sequence[str]
+    folder: Path,
+    seed: int,
+    seconds: float,
+    interpreter: str,
+    faults: Sequence[str],
+    heap: str = "",
 ) -> list[str]:
     """Lines for people, of what has happened. Raises AssertionError."""
     cluster = free_cluster(folder / "cluster.toml", NODES, state_kb=4)
     lives: list[Life] = []
     try:
         for node in cluster.nodes:
-            life = Life(cluster, node, interpreter, SETTINGS, environment_of(NUMBERS))
+            life = Life(cluster, node, interpreter, SETTINGS, environment_of(NUMBERS), heap)
             lives.append(life)
         machine = Machine(lives, seed, faults)
         _wait_until_up(cluster)
@@ -306,13 +311,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--interpreter", default=CPYTHON)
+    parser.add_argument("--heap", default="", help="of MicroPython: such as 420k")
     parser.add_argument("--faults", nargs="+", choices=sorted(set(ALL_FAULTS)), help="no others")
     options = parser.parse_args()
     print(f"seed {options.seed}: {NODES} nodes, {options.interpreter}, {options.minutes:g} min")
     folder = Path(tempfile.mkdtemp(prefix="raft-soak-"))
     faults = options.faults or faults_for(options.interpreter)
     try:
-        told = soak(folder, options.seed, options.minutes * 60, options.interpreter, faults)
+        told = soak(
+            folder, options.seed, options.minutes * 60, options.interpreter, faults, options.heap
+        )
     except AssertionError as e:
         print(f"FAILED: {e}\nwhat the boards have said: {folder}/board-*.log")
         return 1

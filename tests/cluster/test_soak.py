@@ -13,8 +13,11 @@ SEED = 11
 # Where a heap has a bound it is the memory that fails, and what fails by it.
 WHAT_FAILS = {CPYTHON: FAULTS}
 MEMORY = ("memory", "memory", "function", "kill")
+HEAPS = {"micropython-i386": "420k"}  # hardly more than the firmware takes from its sources
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_boards_live_through_faults_of_the_machine(interpreter: str, tmp_path: Path) -> None:
-    soak(tmp_path, SEED, SOAK_S, interpreter, WHAT_FAILS.get(interpreter, MEMORY))
+    faults, heap = WHAT_FAILS.get(interpreter, MEMORY), HEAPS.get(interpreter, "")
+
+    soak(tmp_path, SEED, SOAK_S, interpreter, faults, heap)

@@ -34,7 +34,8 @@ class Life:
     """A board that lives as node `node` of a cluster: from its power on until that is cut.
 
     A bite of its watchdog ends the process, and another one goes on; in safe mode it is reset by
-    hand. Call `look` often. lines: of all processes; bites, safe_modes: how many there were.
+    hand. Call `look` often. lines: of all processes; bites, safe_modes: how many there were. heap:
+    of MicroPython, such as 420k; empty: as it is by default.
     """
 
     def __init__(
@@ -44,13 +45,15 @@ class Life:
         interpreter: str,
         settings: Mapping[str, Any],
         environment: Mapping[str, str],
+        heap: str = "",
     ) -> None:
         self.node = node
         self.folder = cluster.path.parent / f"board-{node}"
         self.lines: list[str] = []
         self.bites = self.safe_modes = 0
         self._bites_since = self._lines_since = 0  # power came
-        self._argv = desk.interpreter_command(interpreter)
+        limit = ["-X", f"heapsize={heap}"] if heap else []
+        self._argv = [*desk.interpreter_command(interpreter), *limit]
         self._environment = dict(environment)
         self.folder.mkdir()
         config = {**cluster.config(node, KEYS), "desk": {"apps": str(PROGRAMS)}, "report_ms": 200}
