@@ -116,7 +116,10 @@ class Asking:
         number = self._next_number()
         wait = RESEND_S
         problem = "has not answered"
-        while time.monotonic() < deadline:
+        self._open_question = (node,), messages.READ, number, payload
+        while (now := time.monotonic()) < deadline:
+            if node not in self._addresses or wait > RESEND_S:
+                self._finder.ask(now)
             self._send(node, messages.READ, number, payload)
             until = min(time.monotonic() + wait, deadline)
             while reply := self._receive(until):

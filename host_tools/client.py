@@ -140,10 +140,10 @@ class Client(Asking):
         From a node that neither leads nor hears a leader, too. Raises ValueError if there is no
         such node.
         """
-        if node and node not in self._addresses:
+        if node and node not in self._known():
             raise ValueError(f"there is no node {node}")
         query = requests.read(requests.get_query(as_bytes(key)), messages.LOCAL)
-        asked = [node] if node else self._addresses
+        asked = [node] if node else self._known()
         for answering, status, _, result in self._ask_each(asked, messages.READ, query):
             if status == messages.OK:
                 age_ms, answer = requests.age_of(result)

@@ -46,7 +46,7 @@ class Watch(Asking):
         requests.watch(after, self._start)  # raises ValueError
         self._found: deque[Change] = deque()
         self._upto = 0  # where to go on when all that was found is told
-        self._nodes = deque(self._addresses)
+        self._nodes = deque(sorted(self._known()))
         self.after = self._now() if after is None else after
 
     def __enter__(self) -> "Watch":
@@ -75,8 +75,12 @@ class Watch(Asking):
 
     def _ask_for_changes(self, after: int | None) -> bool:
         """Ask one node; whether it has answered. Raises Gone."""
-        number = self._next_number()
-        self._send(self._nodes[0], messages.WATCH, number, requests.watch(after, self._start))
+        node, number = self._nodes[0], self._next_number()
+        question = messages.WATCH, number, requests.watch(after, self._start)
+        self._open_question = (node,), *question
+        if node not in self._addresses:
+            self._finder.ask(time.monotonic())
+        self._send(node, *question)
         wait = ANSWER_S if after is not None else ANSWER_S - watching.WATCH_MS / 1000
         until = time.monotonic() + wait
         while reply := self._receive(until):
@@ -91,6 +95,7 @@ class Watch(Asking):
                 raise Gone(self.after)
             time.sleep(REFUSED_S)
             break
+        self._finder.ask(time.monotonic())  # it may be elsewhere by now
         self._nodes.rotate(-1)
         return False
 

@@ -1,6 +1,7 @@
 """What a client makes of the answers it gets, and above all of those that it doesn't get."""
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from host_tools.client import Client, NotCommitted, Unknown
-from host_tools.cluster import LOOPBACK
+from host_tools.cluster import AUTO, LOOPBACK
 from host_tools.firmware import messages, requests, sessions
 from tests.host.fake import (
     Behaviour,
@@ -508,3 +509,40 @@ def test_a_read_at_a_node_that_has_no_answer_says_why(
         pytest.raises(NotCommitted, match=problem),
     ):
         client.get("key", node=1)
+
+
+# Nodes that have yet to be found, as boards: their host is "auto"
+
+
+@contextmanager
+def looking(file: Path, *behaviours: Behaviour) -> Iterator[Client]:
+    with fake_cluster(file, *behaviours):
+        file.write_text(file.read_text().replace(LOOPBACK, AUTO))
+        with Client(file, LONG_S) as client:
+            yield client
+
+
+def test_what_is_asked_of_one_node_finds_it(file: Path) -> None:
+    own = Reply(messages.OK, 0, struct.pack("<IB", 40, 1) + b"on")  # 40 ms old
+
+    with looking(file, silent, lambda _: [own]) as client:
+        assert client.local("lamp").value == b"on"
+    with looking(file, silent, lambda _: [own]) as client:
+        assert client.local("lamp", 2).node == 2
+        with pytest.raises(ValueError, match="no node 3"):
+            client.local("lamp", 3)
+    with looking(file, silent, leads(2)) as client:
+        assert client.get("lamp", node=2) is None
+
+
+def test_who_watches_finds_nodes_and_goes_on_to_the_next(file: Path) -> None:
+    first = struct.pack("<I", 6)
+    change = struct.pack("<IIBBH", 7, 7, 1, 4, 2) + b"lamp" + b"on"
+
+    def tells(request: Request) -> list[Reply | bytes]:
+        is_new = request.payload == requests.watch(None, b"lamp")
+        return [Reply(messages.OK, 0, first if is_new else change)]
+
+    with looking(file, silent, tells) as client, client.watch("lamp") as changes:
+        assert changes.after == 6
+        assert next(changes).value == b"on"
