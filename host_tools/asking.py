@@ -66,7 +66,8 @@ class Asking:
         self._secrets = secret.path_beside(self.cluster.path)
         self._read_ns = self._changed_ns()
         self._caller = self._new_caller()
-        # (node, number) -> (kind, payload): to be sent again if the node's challenge was another
+        # (node, number) -> (kind, payload): to be sent again if the node's challenge was another.
+        # Of the present question alone: an old STALE, sent again, must not ask an old one again
         self._under_way: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._finder = Finder(self._caller, self._socket)
@@ -93,6 +94,7 @@ class Asking:
         self, nodes: Iterable[int], kind: int, payload: bytes
     ) -> Iterator[tuple[int, int, int, bytes]]:
         """(node, status, leader, result) of each node that answers, as they come."""
+        self._under_way.clear()
         deadline = time.monotonic() + self.timeout
         missing = set(nodes) & self._known()
         number = self._next_number()
@@ -112,6 +114,7 @@ class Asking:
 
     def _read_at(self, node: int, payload: bytes) -> bytes:
         """That node's answer."""
+        self._under_way.clear()
         deadline = time.monotonic() + self.timeout
         number = self._next_number()
         wait = RESEND_S
@@ -138,6 +141,7 @@ class Asking:
 
         Or if none can come, which `request.is_hopeless` tells.
         """
+        self._under_way.clear()
         pace = Pace(self._usual_s)
         probe = asked = -1
         while (now := time.monotonic()) < deadline:

@@ -412,6 +412,26 @@ def test_doubled_answers_are_not_taken_for_answers_to_what_comes_next(file: Path
             assert client.get("k") == value
 
 
+def test_a_question_that_was_answered_is_not_asked_again_whatever_is_replayed(file: Path) -> None:
+    first: list[int] = []
+
+    def spoil(request: Request, reply: Reply) -> list[Reply | bytes]:
+        if request.payload.endswith(b"first"):
+            first.append(request.number)
+        if not first or request.payload.endswith(b"first"):
+            return [reply]
+        # as after another start of the node: news, though the node has another challenge now
+        stale = Reply(messages.STALE, number=first[0], result=b"replayed")
+        return [stale, reply]
+
+    with asking(file, LONG_S, leads(1, spoil)) as (client, _):
+        client.get("first")
+        for _ in range(3):
+            client.get("second")
+
+    assert len(first) == 1
+
+
 def test_answers_to_other_requests_are_not_taken(file: Path) -> None:
     def spoil(request: Request, reply: Reply) -> list[Reply | bytes]:
         wrong = Reply(messages.OK, 1, b"\1wrong", (request.number + 1) & messages.MAX_NUMBER)
