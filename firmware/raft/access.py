@@ -94,9 +94,10 @@ def role_for(kind):
 
 
 class _Limit:
-    """How much a credential may still ask."""
+    """How much a credential may still ask. used: as in _Channel."""
 
     def __init__(self, now):
+        self.used = 0
         self._left_ms = 1000
         self._now = now
 
@@ -181,13 +182,17 @@ class Gate:
         guest = (known, channel, is_hidden)
         if is_to_all or not is_known and challenge != self.challenge:
             return UNKNOWN, request, b"", guest
+        is_too_often = number != OWNER and not limit.takes(now)
+        self.limited += is_too_often
         if not is_known:
+            if is_too_often:
+                # Not even refused, for that has to be remembered. And new channels cost the
+                # challenge: who opened them at will would keep all others out that are new.
+                return None
             through = self._begin(name)
         through.add(copy)
-        self._clock += 1
         through.used = self._clock
-        if number != OWNER and not limit.takes(now):
-            self.limited += 1
+        if is_too_often:
             return TOO_OFTEN, request, b"", guest
         payload = memoryview(bytearray(frame[REQUEST_BYTES:trailer]))
         if is_hidden:
@@ -207,11 +212,17 @@ class Gate:
         if not found.mac.is_sealed(found.requests, frame, len(frame)):
             return None, None
         if limit is None:
+            # Not those that are in use: they would begin anew with all that they may ask.
             if len(self._credentials) >= MAX_CREDENTIALS:
-                self._credentials.clear()
+                del self._credentials[min(self._credentials, key=self._credential_used)]
             limit = _Limit(now)
             self._credentials[name] = found, limit
+        self._clock += 1
+        limit.used = self._clock
         return found, limit
+
+    def _credential_used(self, name):
+        return self._credentials[name][1].used
 
     def _begin(self, name):
         """A new channel of that name, let in with the present challenge."""

@@ -4,6 +4,7 @@ from raft import access, messages
 from raft.access import (
     ADMIN,
     MAX_CHANNELS,
+    MAX_CREDENTIALS,
     OWNER,
     READ,
     REQUESTS_PER_S,
@@ -259,10 +260,36 @@ def test_who_opens_channel_after_channel_has_only_his_own_forgotten() -> None:
     owner, other = met(at), met(at, 2)
     assert is_let_in(at, asked(owner)) and is_let_in(at, asked(other))
 
-    for _ in range(3 * MAX_CHANNELS):
+    assert MAX_CHANNELS < REQUESTS_PER_S
+    for _ in range(REQUESTS_PER_S):
         assert is_let_in(at, asked(met(at, 1)))
 
     assert is_let_in(at, asked(owner)) and is_let_in(at, asked(other))
+
+
+def test_who_opens_channels_without_end_does_not_keep_others_out() -> None:
+    at = gate()
+    for _ in range(REQUESTS_PER_S):
+        at.hear(asked(met(at, 1, READ)))
+    newcomer = met(at)
+
+    for _ in range(3 * MAX_CHANNELS):
+        assert at.hear(asked(met(at, 1, READ))) is None
+
+    assert at.limited == 3 * MAX_CHANNELS
+    assert is_let_in(at, asked(newcomer))  # the challenge is still the one that it was told
+
+
+def test_a_limit_is_not_forgotten_because_others_ask_too() -> None:
+    at = gate()
+    greedy = met(at, 1)
+    for _ in range(REQUESTS_PER_S):
+        assert is_let_in(at, asked(greedy))
+
+    for number in range(2, 3 * MAX_CREDENTIALS):
+        assert is_let_in(at, asked(met(at, number)))
+        heard = at.hear(asked(greedy))
+        assert heard is not None and heard[0] == TOO_OFTEN
 
 
 def test_what_was_there_is_refused_before_its_seal_is_looked_at() -> None:
