@@ -11,7 +11,7 @@ from host_tools import cluster as cluster_file
 from host_tools import keys, membership, secret
 from host_tools.cluster import AUTO
 from host_tools.finder import Finder, Reply
-from host_tools.firmware import calling, draw, messages, requests
+from host_tools.firmware import access, calling, draw, messages, requests
 from host_tools.membership import Membership
 from host_tools.pace import MAX_RESEND_S, RESEND_S, Pace
 from host_tools.secret import SecretsError
@@ -55,6 +55,7 @@ class Asking:
     """A socket to the nodes of the cluster of that file; a context manager.
 
     timeout: how long to ask (s). leader: the node that is believed to lead; 0: none.
+    advice: what to see to where no node answers.
     Raises ClusterFileError, SecretsError, and OSError if no host of the file can be found.
     """
 
@@ -256,7 +257,11 @@ class Asking:
         return self._secrets.stat().st_mtime_ns if self._secrets.exists() else 0
 
     def _new_caller(self) -> calling.Caller:
-        return calling.Caller(keys.credentials(self.cluster), draw, self.cluster.secrecy)
+        own = keys.credentials(self.cluster)
+        self.advice = "see that nodes run, with the key of secrets.toml"
+        if own[0].number != access.OWNER:
+            self.advice = "see that nodes run, and still have the key that the credential is of"
+        return calling.Caller(own, draw, self.cluster.secrecy)
 
     def _receive(self, until: float) -> Reply | None:
         """The next reply (see Caller.read) from where its node is; None at `until`."""
@@ -297,13 +302,12 @@ class Asking:
             return Unknown(f"{self._reason(request)}; {outcome}")
         return NotCommitted(f"{self._reason(request)}; {NO_EFFECT}")
 
+    def _unheard(self) -> str:
+        return f"no node has answered within {self.timeout:g} s: {self.advice}"
+
     def _reason(self, request: Request) -> str:
-        count = len(self._known())
         if not request.heard:
-            return (
-                f"none of the {count} nodes has answered within {self.timeout:g} s: do they run, "
-                "with the key of secrets.toml?"
-            )
+            return self._unheard()
         if request.problem:
             return request.problem
         if self.leader in request.heard and request.copies > 1:
@@ -312,8 +316,9 @@ class Asking:
                 "`raftctl members` tells whether it hears a majority of the voters"
             )
         return (
-            f"no leader has answered within {self.timeout:g} s: {len(request.heard)} of {count} "
-            "nodes answer, and a majority of the voters is needed (`raftctl members`)"
+            f"no leader has answered within {self.timeout:g} s: {len(request.heard)} of "
+            f"{len(self._known())} nodes answer, and a majority of the voters is needed "
+            "(`raftctl members`)"
         )
 
 

@@ -149,8 +149,9 @@ class Client(Asking):
                 age_ms, answer = requests.age_of(result)
                 age_s = None if age_ms is None else age_ms / 1000
                 return Copy(requests.get_answer(answer), age_s, answering)
-        who = f"node {node} has not" if node else "no node has"
-        raise NotCommitted(f"{who} told its state within {self.timeout:g} s; try again")
+        if not node:
+            raise NotCommitted(self._unheard())
+        raise NotCommitted(f"node {node} has not answered within {self.timeout:g} s: {self.advice}")
 
     def watch(self, prefix: str | bytes = "", after: int | None = None) -> Watch:
         """An iterator of all changes of keys that begin with `prefix`, each once and in order.
@@ -190,7 +191,7 @@ class Client(Asking):
                 if newest is None or told.index > newest.index:
                     newest = told
         if newest is None:
-            raise NotCommitted(f"no node has answered within {self.timeout:g} s; try again")
+            raise NotCommitted(self._unheard())
         return newest
 
     def add_member(self, member: Member) -> None:

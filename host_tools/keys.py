@@ -46,7 +46,7 @@ def of(cluster_file: Path) -> tuple[str, ...]:
 def ensure(cluster_file: Path, cluster: str) -> bool:
     """Let secrets.toml have a key of that cluster; whether it is a new one.
 
-    One that is there stays: nodes may have it. Raises SecretsError, OSError.
+    One that is there stays: nodes may have it. Raises SecretsError.
     """
     file = secret.path_beside(cluster_file)
     held = secret.load(file) if file.exists() else Secrets()

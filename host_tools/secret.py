@@ -86,7 +86,7 @@ def load(file: Path, *needed: str) -> Secrets:
 
 
 def save(file: Path, secrets: Secrets) -> None:
-    """Write it; what else stands in the file is kept. Raises SecretsError, OSError."""
+    """Write it; what else stands in the file is kept. Raises SecretsError."""
     text = HEAD
     if file.exists():
         settings.read(file, ABSENT, SecretsError)
@@ -98,7 +98,10 @@ def save(file: Path, secrets: Secrets) -> None:
         document[WIFI] = {"ssid": secrets.wifi.ssid, "password": secrets.wifi.password}
     if secrets.credential:
         document[CREDENTIAL] = dict(vars(secrets.credential))
-    write(file, tomlkit.dumps(document).encode())
+    try:
+        write(file, tomlkit.dumps(document).encode())
+    except OSError as e:
+        raise SecretsError(f"{file} can't be written: {e.strerror}") from e
 
 
 def write(file: Path, content: bytes) -> None:

@@ -47,7 +47,11 @@ class Watch(Asking):
         self._found: deque[Change] = deque()
         self._upto = 0  # where to go on when all that was found is told
         self._nodes = deque(sorted(self._known()))
-        self.after = self._now() if after is None else after
+        try:
+            self.after = self._now() if after is None else after
+        except NotCommitted:
+            self.close()
+            raise
 
     def __enter__(self) -> "Watch":
         return self
@@ -69,9 +73,7 @@ class Watch(Asking):
         while time.monotonic() < deadline:
             if self._ask_for_changes(None):
                 return self._upto
-        raise NotCommitted(
-            f"none of the {len(self._nodes)} nodes has answered within {self.timeout:g} s"
-        )
+        raise NotCommitted(self._unheard())
 
     def _ask_for_changes(self, after: int | None) -> bool:
         """Ask one node; whether it has answered. Raises Gone."""

@@ -71,8 +71,9 @@ class Service:
         elif kind == TOO_OFTEN:
             self._reply(client, messages.BUSY)
         elif guest[0].role < role_for(kind):
-            may = ROLES[guest[0].role], ROLES[role_for(kind)]
-            self._reply(client, messages.REFUSED, ("its role is %s, not %s" % may).encode())
+            roles = ROLES[guest[0].role], ROLES[role_for(kind)]
+            why = "the credential's role is %s, and this needs %s" % roles
+            self._reply(client, messages.REFUSED, why.encode())
         elif kind == messages.WRITE:
             self._write(client, bytes(payload))
         elif kind == messages.READ:

@@ -33,9 +33,8 @@ def credential(name: str, cluster_file: Path, role: str) -> None:
     """Let a client on another machine do so much and no more.
 
     Whoever has secrets.toml can do everything, even pass for a node. This makes a credential, and
-    writes a folder,
-    credentials/NAME, with a cluster.toml and another secrets.toml, for that machine: it has no key
-    but that client's own. The same NAME and role always get the same one.
+    writes a folder, credentials/NAME, with a cluster.toml and another secrets.toml, for that
+    machine: it has no key but that client's own. The same NAME and role always get the same one.
 
     It can't be taken back by itself, but ends with the key of the cluster: `raftctl key --help`.
     """

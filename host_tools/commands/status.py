@@ -65,11 +65,7 @@ def status(cluster_file: Path, timeout: float, flash: bool, as_json: bool) -> No
             for sentence in sentences(statuses):
                 click.echo(sentence)
     if not statuses:
-        raise Failure(
-            f"none of the {len(cluster.nodes)} nodes answers: do they run, with the key of "
-            "secrets.toml?",
-            NOT_COMMITTED,
-        )
+        raise Failure(f"no node answers: {client.advice}", NOT_COMMITTED)
     voters = view.members_of(statuses)["voters"]
     answering = [node for node in voters if node in statuses and not statuses[node]["doubt"]]
     needed = len(voters) // 2 + 1

@@ -1,7 +1,7 @@
 """What stock MicroPython does on an ESP32 and a desk doesn't, each habit to be had by its name.
 
 A node on a desk has those that its config.json lists as `habits` of `desk`; that comes from
-`[desk]` in cluster.toml, or from `raftctl demo --habits`. What they are: firmware/README.md, and
+`[desk]` in cluster.toml, or from `raftctl demo --habit`. What they are: firmware/README.md, and
 for those of a socket `lwip.py`.
 """
 

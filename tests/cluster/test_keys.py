@@ -109,13 +109,13 @@ def test_a_client_does_what_its_role_is_and_no_more(made: Desk) -> None:
     refused = made.run("put", "lamp", "off", file=files["read"])
     assert (refused.exit_code, refused.stderr) == (
         NOT_POSSIBLE,
-        "Error: its role is read, not write\n",
+        "Error: the credential's role is read, and this needs write\n",
     )
     made.done("put", "lamp", "off", file=files["write"])
     for role in ("read", "write"):
         refused = made.run("transfer", file=files[role])
         assert refused.exit_code == NOT_POSSIBLE
-        assert f"its role is {role}, not admin" in refused.stderr
+        assert f"role is {role}, and this needs admin" in refused.stderr
     made.done("transfer", file=files["admin"])
     assert made.done("get", "lamp") == "off\n"
 

@@ -230,7 +230,10 @@ def test_status_tells_why_a_learner_has_no_vote(file: Path, flash: tuple[str, ..
             (answers_status("leader", 3, 1), answers_status("learner", 3, 1, 7), silent),
             "1 of 3 voters answer and can vote, 2 are needed: start the others, or",
         ),
-        ((silent, silent, silent), "none of the 3 nodes answers: do they run, with the key"),
+        (
+            (silent, silent, silent),
+            "no node answers: see that nodes run, with the key of secrets.toml",
+        ),
         ((answers_status("leader", 3, 1), silent, silent), "1 of 3 voters answer"),
         ((answers_status("follower", 3, 0),) * 3, "no leader"),
         # the leader of an older term is one no more

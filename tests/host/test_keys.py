@@ -268,6 +268,16 @@ def test_where_only_a_credential_is_the_key_can_not_be_used(file: Path) -> None:
         keys.of(there)
 
 
+def test_who_asks_in_vain_is_told_what_may_have_become_of_its_key(file: Path) -> None:
+    with fake_cluster(file, silent):
+        done(file, "credential", "phone", "--role", "read")
+        there = file.parent / "credentials" / "phone" / "cluster.toml"
+        for command in (["get", "lamp"], ["get", "lamp", "--stale"], ["members"], ["watch"]):
+            said = [run(f, *command, "--timeout", "0.2").stderr for f in (file, there)]
+            assert "see that nodes run, with the key of secrets.toml" in said[0]
+            assert "still have the key that the credential is of" in said[1]
+
+
 def test_a_name_is_no_path(file: Path) -> None:
     write(cluster.on_desk(file, 3))
 

@@ -50,6 +50,13 @@ def test_a_file_that_can_not_be_read_is_not_overwritten(tmp_path: Path) -> None:
     assert KEY in file.read_text() and KEY[:8] not in str(error.value)
 
 
+def test_why_nothing_can_be_saved_is_told_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / secret.FILE
+
+    with pytest.raises(SecretsError, match=f"^{file} can't be written: No such file or directory$"):
+        secret.save(file, Secrets((KEY,)))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

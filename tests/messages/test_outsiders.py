@@ -74,7 +74,7 @@ def changed_by(role: int, leads: bool) -> "set[str]":
         for kind in (messages.WRITE, messages.ADMIN):
             if access.role_for(kind) > role:
                 (answer,) = guest.ask(kind, payload_of(dice))
-                assert answer[2] == messages.REFUSED and b"its role is" in answer[4]
+                assert answer[2] == messages.REFUSED and b"role is" in answer[4]
     after = victim.state()
     # what any request that is let in changes: the window of its channel, and what waits; and for
     # a read the leader is asked, or asks the others
