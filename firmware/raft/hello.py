@@ -57,6 +57,7 @@ class Greeter:
         self._places = places
         self._addresses = addresses
         self._alone_ms = 0
+        self._quiet_ms = 0  # without a question; at most LAST_PAUSE_MS
         self._key = 0  # which of the keys the next question is sealed by
         self.look()
 
@@ -87,11 +88,13 @@ class Greeter:
         if is_alone and not was_alone:
             self.look()
         self._left_ms = max(0, self._left_ms - elapsed_ms)
+        self._quiet_ms = min(LAST_PAUSE_MS, self._quiet_ms + elapsed_ms)
         if self._left_ms or not (self.asked or is_alone):
             return
         for peer in self._others() if is_alone else ():
             self.asked[peer] = NOTHING  # who has answered may have moved since
         self._ask()
+        self._quiet_ms = 0
         self._left_ms = self._pause_ms
         self._pause_ms = min(2 * self._pause_ms, LAST_PAUSE_MS)
 
@@ -152,8 +155,11 @@ class Greeter:
         if is_where_it_was and self._seal.knows(peer, incarnation):
             return NOTHING
         if not self.asked:
-            self._begin()
-            self._left_ms = FIRST_PAUSE_MS  # for the answer
+            # An old question that somebody sends again and again would else have all boards ask
+            # by broadcast, and each of them answer all others, as often.
+            if self._quiet_ms == LAST_PAUSE_MS:
+                self._pause_ms = FIRST_PAUSE_MS
+            self._left_ms = self._pause_ms  # for the answer
         if self.asked.get(peer, NOTHING) == NOTHING:
             self.asked[peer] = nonce(self._node.draw)
         return self.asked[peer]

@@ -270,6 +270,27 @@ def test_a_question_sent_again_from_elsewhere_moves_nobody() -> None:
     assert len(net.sent) <= 100 + 3
 
 
+def test_a_question_sent_again_and_again_does_not_set_boards_asking_each_other() -> None:
+    net = found(3)
+    net.boards[2].greeter.look()
+    net.run(STEP_MS)
+    (question, *_), *_ = net.sent
+    net.run(QUIET_MS)
+    net.sent.clear()
+
+    for _ in range(4 * LAST_PAUSE_MS // FIRST_PAUSE_MS):
+        for board in net.boards:
+            board.greeter.hear(question, STRANGER)
+        net.run(FIRST_PAUSE_MS)
+
+    for board in net.boards:
+        asked = [data for data, source, target in net.sent
+                 if source[0] == board.ip and target[0] in BROADCAST]  # fmt: skip
+        assert len(asked) <= 12
+    net.run(LAST_PAUSE_MS)
+    assert net.all_know()
+
+
 def test_an_answer_sent_again_from_elsewhere_moves_nobody() -> None:
     net = Net(2)
     net.run(SOON_MS)
