@@ -44,7 +44,7 @@ _BLOCK = 64  # bytes, of SHA-256
 _INNER = int.from_bytes(b"\x36" * _BLOCK, "big")
 _OUTER = int.from_bytes(b"\x5c" * _BLOCK, "big")
 _TAG = "%ds" % TAG_BYTES  # of a digest: its first bytes, without another object
-_ALL_SEEN = (1 << WINDOW) - 1
+_BUT_OLDEST = (1 << WINDOW - 1) - 1  # what stays in a window of which another number is the last
 
 
 class Mac:
@@ -158,7 +158,7 @@ class Session(Window):
             return False
         if age == -1:  # as most do, the next one
             self._last = number
-            self._seen = (self._seen << 1 | 1) & _ALL_SEEN
+            self._seen = (self._seen & _BUT_OLDEST) << 1 | 1  # never more than a small integer
         else:
             self.add(number)
         return True

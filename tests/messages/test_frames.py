@@ -1,8 +1,6 @@
 """Each message byte by byte, there and back, and what is refused."""
 
-import gc
 import struct
-import sys
 from binascii import hexlify, unhexlify
 
 from raft.members import DEAD, MAX_MEMBERS, VOTER, founders, record
@@ -40,33 +38,13 @@ from raft.messages import (
 )
 from raft.seal import SEAL_BYTES, Session, keys_of
 from tests.dice import Dice
+from tests.heap import allocated
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 PORTABLE = True
-
-if sys.implementation.name == "micropython":
-
-    def allocated(function: "Callable[..., object]", *args: object) -> int:
-        """The bytes of heap that calling this takes, garbage included."""
-        gc.collect()
-        before = gc.mem_alloc()  # type: ignore[attr-defined]
-        function(*args)
-        return gc.mem_alloc() - before  # type: ignore[attr-defined]
-
-else:
-    import tracemalloc
-
-    def allocated(function: "Callable[..., object]", *args: object) -> int:
-        """The most bytes of heap that are taken while this is called."""
-        tracemalloc.start()
-        function(*args)
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
-
 
 CLUSTER = "test"
 SECRET = hexlify(bytes(range(32))).decode()

@@ -17,6 +17,7 @@ from raft.seal import (
     nonce,
 )
 from tests.dice import Dice
+from tests.heap import allocated
 
 PORTABLE = True
 
@@ -160,6 +161,16 @@ def test_frames_may_overtake_each_other_and_be_lost() -> None:
             heard += 1
     assert heard > 80
     assert not two.hears(frames[0])
+
+
+def test_a_late_datagram_takes_no_more_heap_than_the_first_ones() -> None:
+    one, two = pair()
+    frames = [memoryview(bytearray(one.say(two))) for _ in range(3 * WINDOW)]
+    session, n = two.seal.sessions[1], len(frames[0])
+
+    taken = [allocated(session.open, frame, n) for frame in frames]
+
+    assert min(taken[WINDOW:]) <= max(taken[1:WINDOW])
 
 
 def test_nobody_hears_what_he_has_said_himself() -> None:
