@@ -260,7 +260,7 @@ class Asking:
         own = keys.credentials(self.cluster)
         self.advice = "see that nodes run, with the key of secrets.toml"
         if own[0].number != access.OWNER:
-            self.advice = "see that nodes run, and still have the key that the credential is of"
+            self.advice = "see that nodes run, and have the key that the credential is of"
         return calling.Caller(own, draw, self.cluster.secrecy)
 
     def _receive(self, until: float) -> Reply | None:

@@ -51,3 +51,9 @@ def credential(name: str, cluster_file: Path, role: str) -> None:
         raise Failure(f"{e.filename} can't be written: {e.strerror}", NOT_POSSIBLE) from e
     click.echo(f"Wrote {folder}: take both of its files to where {name} runs, by a safe way.")
     click.echo(f"It may {MAY[role]}, until the cluster has another key.")
+    newest, *older = keys.numbers(described)
+    if older:
+        click.echo(
+            f"It is made of the key {keys.label(newest)}: nodes that lack that one don't hear it "
+            "yet (`raftctl key show`)."
+        )

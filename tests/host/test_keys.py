@@ -252,6 +252,17 @@ def test_credentials_differ_by_name_and_role_and_end_with_the_key(file: Path) ->
     assert keys.issued(described, "a", "read").key not in made
 
 
+def test_who_makes_a_credential_while_the_key_is_changed_learns_what_hears_it(file: Path) -> None:
+    write(cluster.on_desk(file, 3))
+    assert "key show" not in done(file, "credential", "phone", "--role", "read")
+
+    done(file, "key", "rotate")
+
+    newest = keys.label(keys.numbers(cluster.load(file))[0])
+    said = done(file, "credential", "phone", "--role", "read")
+    assert f"made of the key {newest}: nodes that lack that one don't hear it yet" in said
+
+
 def test_where_only_a_credential_is_the_key_can_not_be_used(file: Path) -> None:
     write(cluster.on_desk(file, 3))
     done(file, "credential", "phone", "--role", "admin")
@@ -275,7 +286,7 @@ def test_who_asks_in_vain_is_told_what_may_have_become_of_its_key(file: Path) ->
         for command in (["get", "lamp"], ["get", "lamp", "--stale"], ["members"], ["watch"]):
             said = [run(f, *command, "--timeout", "0.2").stderr for f in (file, there)]
             assert "see that nodes run, with the key of secrets.toml" in said[0]
-            assert "still have the key that the credential is of" in said[1]
+            assert "and have the key that the credential is of" in said[1]
 
 
 def test_a_name_is_no_path(file: Path) -> None:
