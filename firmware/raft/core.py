@@ -678,28 +678,34 @@ class Core:
             reply.log_term = log.term(reply.index)
             reply.ctx = m.ctx
             return
-        last_new = m.index
-        for entry in m.entries:
-            index = last_new + 1
-            if index > log.last or log.term(index) != entry[0]:
-                if not log.has_room(len(entry[2]), FOLLOWER_RESERVE):
-                    break  # acknowledge what there was room for; others may make the majority
-                if index <= log.last:
-                    # Only here does a follower drop entries: at a real conflict (5.3). With
-                    # datagrams, "all after prev" would drop what a later append brought.
-                    self._rescue(index)
-                    log.truncate(index)
-                    if index <= self.members_index:
-                        self.members_index, self.members = self._before
-                log.append(entry)
-                if entry[1] == CONFIG:
-                    self.adopt(index, Members(entry[2]))
-            last_new = index
+        last_new = self._take_entries(m) if m.entries else m.index
         if m.commit > self.commit and last_new > self.commit:
             self._know_commit(min(m.commit, last_new))
         # An answer that there was no room at all would only bring the same again, at once.
         if last_new > m.index or not m.entries:
             self._accept(m, last_new)
+
+    def _take_entries(self, m):
+        """What is new of them; returns the index of the last one that there was room for."""
+        log = self.log
+        index = m.index
+        for entry in m.entries:
+            index += 1
+            if index <= log.last and log.term(index) == entry[0]:
+                continue
+            if not log.has_room(len(entry[2]), FOLLOWER_RESERVE):
+                return index - 1  # others may make the majority
+            if index <= log.last:
+                # Only here does a follower drop entries: at a real conflict (5.3). With
+                # datagrams, "all after prev" would drop what a later append brought.
+                self._rescue(index)
+                log.truncate(index)
+                if index <= self.members_index:
+                    self.members_index, self.members = self._before
+            log.append(entry)
+            if entry[1] == CONFIG:
+                self.adopt(index, Members(entry[2]))
+        return index
 
     def _reject(self, m):
         return self._answer(m.src, APPEND_REJECT, DOUBT_REJECT)

@@ -183,7 +183,7 @@ class Leading:
             if node != core.node:
                 votes = node in members.voters
                 if node not in peers:
-                    peers[node] = Progress(self.log.last + 1)
+                    peers[node] = Progress(node, self.log.last + 1)
                     peers[node].heard = votes  # who has none waits until it really is
                 peers[node].votes = votes
         for node in list(peers):
@@ -414,27 +414,28 @@ class Leading:
                 peer.round = number
                 if self._reads:
                     self._confirm_reads()
-        index = m.index
-        last = self.log.last
-        if index > last:
+        if m.index > self.log.last:
             return  # it claims what can't be: nothing else that it says counts either
         if not doubts and m.commit > self.core.commit and not self._learn_commit(m.src, m.commit):
             return
         if kind == APPEND_REJECT or kind == DOUBT_REJECT:
-            agreed = self.log.conflict(index, m.log_term)
-            if peer.state == SENDING_SNAPSHOT and agreed < 0:
-                peer.answers()
-            elif number > peer.floor:
-                peer.rejected(agreed + 1, self.round)
+            self._handle_reject(peer, m)
         else:
-            if peer.accepted(index) and not doubts:
+            if peer.accepted(m.index) and not doubts:
                 self.advance_commit()
                 if m.src == self.successor:
                     self._hand_over()
             if doubts:
                 self._vouch(peer, m)
-        if peer.next <= last:
+        if peer.next <= self.log.last:
             self._wants_more(peer)
+
+    def _handle_reject(self, peer, m):
+        agreed = self.log.conflict(m.index, m.log_term)
+        if peer.state == SENDING_SNAPSHOT and agreed < 0:
+            peer.answers()
+        elif m.ctx > peer.floor:
+            peer.rejected(agreed + 1, self.round)
 
     def handle_snapshot_reply(self, m):
         peer = self.peers.get(m.src)
@@ -542,36 +543,38 @@ class Leading:
 
     def send_round(self):
         """Messages to all voters: new entries, a heartbeat, or the news of a commit."""
-        must, news = self._must_send, self._news
-        if not (must or news or self._more or self._reads):
-            return
-        number = self.round + 1
-        # Before an entry of its term is committed, a leader can't know the commit index (6.4).
-        commit = self.core.commit
-        if self._reads and self._reads[-1][2] == 0 and commit >= self.own_term_from:
-            for read in self._reads:
-                if read[2] == 0:
-                    read[1] = commit
-                    read[2] = number
-            must = True
-        if not (must or news or self._more):
+        if self._reads:
+            self._number_reads()
+        if not (self._must_send or self._news or self._more):
             return
         used = False
-        peers = self.peers
         for node in self._voters:
-            peer = peers[node]
-            try:
-                used = self._send_to(node, peer, number, must, news) or used
-            except Compacted:
-                used = self._send_snapshot(node, peer, number, must, news) or used
-        if used:
-            self.round = number
+            used = self._send_round_to(self.peers[node]) or used
         self._must_send = False
         self._news = False
         self._more = False
-        if self._reads and not self._voters:
-            self.round = number
+        is_confirmed = self._reads and not self._voters
+        if used or is_confirmed:
+            self.round += 1
+        if is_confirmed:
             self._confirm_reads()
+
+    def _number_reads(self):
+        """Reads that are new go with the next round."""
+        # Before an entry of its term is committed, a leader can't know the commit index (6.4).
+        commit = self.core.commit
+        if self._reads[-1][2] == 0 and commit >= self.own_term_from:
+            for read in self._reads:
+                if read[2] == 0:
+                    read[1] = commit
+                    read[2] = self.round + 1
+            self._must_send = True
+
+    def _send_round_to(self, peer):
+        try:
+            return self._send_to(peer, self.round + 1, self._must_send, self._news)
+        except Compacted:
+            return self._send_snapshot(peer, self.round + 1, self._must_send, self._news)
 
     def _send_to_others(self):
         """Send to some of those without a vote what is committed, or their heartbeat."""
@@ -595,9 +598,9 @@ class Leading:
             if not (must or news) and not (peer.next <= commit and peer.may_send()):
                 continue
             try:
-                sent = self._send_to(others[self._turn], peer, number, must, news)
+                sent = self._send_to(peer, number, must, news)
             except Compacted:
-                sent = self._send_snapshot(others[self._turn], peer, number, must, news)
+                sent = self._send_snapshot(peer, number, must, news)
             if sent:
                 self.round = number
                 peer.told = commit
@@ -605,11 +608,11 @@ class Leading:
                 left -= 1
         self.others_wait = False
 
-    def _send_snapshot(self, node, peer, number, must, news):
+    def _send_snapshot(self, peer, number, must, news):
         peer.install(self.log.snapshot())
-        return self._send_to(node, peer, number, must, news)
+        return self._send_to(peer, number, must, news)
 
-    def _send_to(self, node, peer, number, must, news):
+    def _send_to(self, peer, number, must, news):
         """What this peer lacks; else a heartbeat or the news. Returns whether any has left.
 
         Raises Compacted if what it lacks has left the log.
@@ -619,21 +622,21 @@ class Leading:
             peer.install(self.log.snapshot())  # there may be a newer one
             if must and (self._sent_at == self.clock or not peer.votes):
                 peer.beat()
-            sent = self._send_pieces(node, peer, number) and not must
+            sent = self._send_pieces(peer, number) and not must
         elif peer.next <= self.log.last:
-            sent = self._send_entries(node, peer, number)
+            sent = self._send_entries(peer, number)
         if not sent and (must or news):
             if must or peer.state == REPLICATE:
-                self._append_to(node, peer, APPEND if must else COMMIT, number)
+                self._append_to(peer, APPEND if must else COMMIT, number)
                 return True
         return sent
 
-    def _send_pieces(self, node, peer, number):
+    def _send_pieces(self, peer, number):
         sent = False
         snapshot = peer.snapshot
         core = self.core
         while peer.may_send_piece():
-            m = core.new(core.early, SNAPSHOT, node)
+            m = core.new(core.early, SNAPSHOT, peer.node)
             m.index = snapshot.index
             m.log_term = snapshot.term
             m.ctx = number
@@ -645,28 +648,23 @@ class Leading:
             sent = True
         return sent
 
-    def _send_entries(self, node, peer, number):
+    def _send_entries(self, peer, number):
         sent = False
         while peer.next <= self.log.last and peer.may_send():
             entries = self.log.slice(peer.next, ENTRIES_BYTES, ENTRY_HEADER_BYTES)
-            m = self._append_to(node, peer, APPEND, number)
+            m = self._append_to(peer, APPEND, number)
             m.entries = entries
             peer.sent(m.index + len(m.entries), m.entries[-1][0])
             sent = True
         return sent
 
-    def _append_to(self, node, peer, kind, number):
-        if peer.state == SENDING_SNAPSHOT:
-            prev, prev_term = peer.snapshot.index, peer.snapshot.term
-        else:
-            prev = peer.next - 1
-            if peer.prev != prev:
-                peer.prev_term = self.log.term(prev)
-                peer.prev = prev
-            prev_term = peer.prev_term
-        core = self.core
-        m = core.new(core.early, kind, node)
-        m.index = prev
-        m.log_term = prev_term
+    def _append_to(self, peer, kind, number):
+        is_behind = peer.state == SENDING_SNAPSHOT
+        if not is_behind and peer.prev != peer.next - 1:
+            peer.prev_term = self.log.term(peer.next - 1)
+            peer.prev = peer.next - 1
+        m = self.core.new(self.core.early, kind, peer.node)
+        m.index = peer.snapshot.index if is_behind else peer.prev
+        m.log_term = peer.snapshot.term if is_behind else peer.prev_term
         m.ctx = number
         return m

@@ -83,7 +83,7 @@ Terms, indexes and rounds stay below 2^30, so that they are small integers on a 
 MicroPython: no allocation, and 34 years of one entry a second.
 """
 
-import struct
+from struct import pack_into, unpack_from
 
 from raft.members import is_valid
 from raft.seal import SEAL_BYTES, TAG_BYTES
@@ -155,7 +155,6 @@ REQUEST_BYTES = HEADER_BYTES + 4
 REPLY_BYTES = HEADER_BYTES + 6
 LEAST_BYTES = REPLY_BYTES + TAG_BYTES  # of any frame
 MAX_REPLY = MAX_DATAGRAM - REPLY_BYTES - TAG_BYTES - ROOM  # bytes of the result in a REPLY
-_PEER = "<BBBBHHIIIII"
 
 
 class Message:
@@ -229,28 +228,36 @@ class Codec:
         session = self.sessions.get(m.dst)
         if session is None:
             return 0
-        buf = self.buf
-        kind = m.kind
         n = PEER_BYTES
-        for term, entry_kind, data in m.entries:
+        self.buf[1] = m.kind
+        if m.entries or m.kind == SNAPSHOT:
+            n = self._encode_more(m, session)
+        self.buf[0] = MARK
+        self.buf[2] = self.node
+        self.buf[3] = m.dst
+        pack_into("<HH", self.buf, 4, session.key_number, n + SEAL_BYTES)
+        _encode_body(self.buf, m)
+        return session.close(self.buf, self.view, n)
+
+    def _encode_more(self, m, session):
+        """What follows the body; returns where that ends."""
+        buf = self.buf
+        n = PEER_BYTES
+        for term, kind, data in m.entries:
             size = len(data)
-            struct.pack_into("<IHB", buf, n, term, size, entry_kind)
+            pack_into("<IHB", buf, n, term, size, kind)
             n += ENTRY_HEADER_BYTES
             buf[n : n + size] = data
             n += size
-        if kind == SNAPSHOT:
-            struct.pack_into("<III", buf, n, m.offset, m.size, m.crc)
+        if m.kind == SNAPSHOT:
+            pack_into("<III", buf, n, m.offset, m.size, m.crc)
             n += PIECE_HEADER_BYTES
             buf[n : n + len(m.data)] = m.data
             n += len(m.data)
-        if n > PEER_BYTES and session.hides:
+        if session.hides:
             n = session.hides.hide(buf, self.view, PEER_BYTES, n)
-            kind |= HIDDEN
-        struct.pack_into(
-            _PEER, buf, 0, MARK, kind, self.node, m.dst, session.key_number, n + SEAL_BYTES,
-            m.term, m.index, m.log_term, m.commit, m.ctx,
-        )  # fmt: skip
-        return session.close(buf, self.view, n)
+            buf[1] |= HIDDEN
+        return n
 
     def decode(self, buf, m):
         """Read the frame `buf` (memoryview of what may be written) into Message `m`.
@@ -274,12 +281,17 @@ class Codec:
             else:
                 self.forged += 1
             return False
-        start, end = PEER_BYTES, n - SEAL_BYTES
         if buf[1] & HIDDEN:
-            start, end = session.reveal(buf, start, end)
-            if not start:
-                return False
-        return parse(buf, m, start, end)
+            return self._decode_hidden(session, buf, m)
+        return parse(buf, m, PEER_BYTES, n - SEAL_BYTES)
+
+    def _decode_hidden(self, session, buf, m):
+        start, end = session.reveal(buf, PEER_BYTES, len(buf) - SEAL_BYTES)
+        return start > 0 and parse(buf, m, start, end)
+
+
+def _encode_body(buf, m):  # a function of its own: see seal.py
+    pack_into("<IIIII", buf, HEADER_BYTES, m.term, m.index, m.log_term, m.commit, m.ctx)
 
 
 def parse(buf, m, start, end):
@@ -287,24 +299,18 @@ def parse(buf, m, start, end):
 
     What follows its body lies from `start` to `end`. Returns False for what is not well-formed.
     """
-    kind = buf[1] & ~HIDDEN
-    # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
-    # it search for neighbours, which costs more than all the rest.
-    term, index = struct.unpack_from("<II", buf, 8)
-    log_term, commit = struct.unpack_from("<II", buf, 16)
-    ctx = struct.unpack_from("<I", buf, 24)[0]
-    if kind < PRE_VOTE or kind > OUT or term == 0:
-        return False
-    if (term | index | log_term | commit | ctx) > MAX_NUMBER:
-        return False
-    m.kind = kind
+    kind = m.kind = buf[1] & ~HIDDEN
     m.src = buf[2]
     m.dst = buf[3]
-    m.term = term
-    m.index = index
-    m.log_term = log_term
-    m.commit = commit
-    m.ctx = ctx
+    # In pairs: a tuple of two lies in one block of MicroPython's heap, a longer one makes
+    # it search for neighbours, which costs more than all the rest.
+    m.term, m.index = unpack_from("<II", buf, 8)
+    m.log_term, m.commit = unpack_from("<II", buf, 16)
+    m.ctx = unpack_from("<I", buf, 24)[0]
+    if kind < PRE_VOTE or kind > OUT or m.term == 0:
+        return False
+    if (m.term | m.index | m.log_term | m.commit | m.ctx) > MAX_NUMBER:
+        return False
     if start == end:
         m.entries = ()
         return kind != SNAPSHOT
@@ -320,8 +326,8 @@ def _piece(buf, at, end, m):
     if not 0 < end - start <= MAX_PIECE:
         return False
     m.entries = ()
-    m.offset, m.size = struct.unpack_from("<II", buf, at)
-    m.crc = struct.unpack_from("<I", buf, at + 8)[0]
+    m.offset, m.size = unpack_from("<II", buf, at)
+    m.crc = unpack_from("<I", buf, at + 8)[0]
     m.data = bytes(buf[start:end])
     return m.size <= MAX_NUMBER and m.crc <= MAX_NUMBER and m.offset + len(m.data) <= m.size
 
@@ -333,7 +339,7 @@ def _entries(buf, n, end, m):
     while n < end:
         if n + ENTRY_HEADER_BYTES > end:
             return False
-        term, size = struct.unpack_from("<IH", buf, n)
+        term, size = unpack_from("<IH", buf, n)
         kind = buf[n + 6]
         n += ENTRY_HEADER_BYTES
         if term < floor or term == 0 or term > m.term or kind > CONFIG:

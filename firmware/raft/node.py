@@ -368,18 +368,21 @@ class Node:
             if self.store.faults != self._faults or core.doubt != self._doubt:
                 self._tell_flash()
         if core.alarm:
-            self.events("alarm", peer=core.alarm[0], claims=core.alarm[1], last=core.log.last)
-            core.alarm = None
+            self._tell_alarm(core.alarm)
 
     def _send(self, letters):
         for m in letters:
-            address = self.addresses.get(m.dst)
-            if address:  # else a lost datagram
-                n = self.codec.encode(m)
-                if n:
-                    self.endpoint.send(self.codec.frame(n), address)
-                else:
-                    self.greeter.meet(m.dst)
+            self._send_one(m)
+
+    def _send_one(self, m):
+        address = self.addresses.get(m.dst)
+        if not address:
+            return  # a lost datagram
+        n = self.codec.encode(m)
+        if n:
+            self.endpoint.send(self.codec.frame(n), address)
+        else:
+            self.greeter.meet(m.dst)
 
     def _apply(self):
         core = self.core
@@ -458,6 +461,10 @@ class Node:
             self.events(self._stranger, identity=store.identity)
         if store.doubt:
             self.events("learner", last=store.last)
+
+    def _tell_alarm(self, alarm):
+        self.events("alarm", peer=alarm[0], claims=alarm[1], last=self.core.log.last)
+        self.core.alarm = None
 
     def _tell_flash(self):
         store, core = self.store, self.core

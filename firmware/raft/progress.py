@@ -23,7 +23,7 @@ WINDOW_BYTES = 1536  # of a snapshot: three pieces (messages.MAX_PIECE) fit into
 
 
 class Progress:
-    """One peer, as its leader sees it."""
+    """One peer, as its leader sees it. node: its id."""
 
     # What few peers ever need stands here: then it takes no heap for each of thirty.
     floor = 0  # rejections of rounds up to this one are old news
@@ -38,7 +38,8 @@ class Progress:
     _held_round = 0  # SNAPSHOT: the round whose answer told `held`
     _held_before = -1  # SNAPSHOT: `held` one heartbeat ago
 
-    def __init__(self, next_index):
+    def __init__(self, node, next_index):
+        self.node = node
         self.state = PROBE
         self.match = 0  # highest index known to be durable there, and the same as here
         self.next = next_index  # the first index to send

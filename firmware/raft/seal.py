@@ -25,6 +25,7 @@ one that comes so late that nobody remembers it (as in RFC 4303, section 3.4.3).
 import struct
 from binascii import unhexlify
 from hashlib import sha256
+from struct import unpack_from
 
 KEY_BYTES = 32
 TAG_BYTES = 16
@@ -57,11 +58,7 @@ class Mac:
 
     def digest(self, begun, view):
         """The 32 bytes for what `begun`, which begins with `inner`, and `view` are together."""
-        inner = sha256(begun)
-        inner.update(view)
-        outer = sha256(self.outer)
-        outer.update(inner.digest())
-        return outer.digest()
+        return _hmac(begun, self.outer, view)
 
     def derive(self, purpose):
         """Another key."""
@@ -69,8 +66,21 @@ class Mac:
 
     def is_sealed(self, begun, frame, n):
         """Whether the tag at the end of `frame` (n bytes) is the one that belongs there."""
-        tag = n - TAG_BYTES
-        return is_same(self.digest(begun, memoryview(frame)[:tag]), frame, tag)
+        return Way(begun, self.outer).is_sealed(memoryview(frame), n - TAG_BYTES)
+
+
+# What follows up to `open` is on the path of every heartbeat. A call of a function that needs more
+# than eleven places, of variables and in the midst of an expression, takes a piece of MicroPython's
+# heap (py/objfun.c), as do slices; so these are small, and there are few of those.
+
+
+def _hmac(begun, outer, view):
+    made = sha256(begun)
+    made.update(view)
+    digest = made.digest()
+    made = sha256(outer)
+    made.update(digest)
+    return made.digest()
 
 
 def is_same(digest, frame, tag):
@@ -78,9 +88,24 @@ def is_same(digest, frame, tag):
     # All bytes, whatever they are: the time it takes doesn't tell which are wrong. And no long
     # integers of them, which take more of a board's heap than all the rest.
     wrong = 0
-    for i in range(TAG_BYTES):
+    i = TAG_BYTES
+    while i:
+        i -= 1
         wrong |= digest[i] ^ frame[tag + i]
     return wrong == 0
+
+
+class Way:
+    """What comes from a peer under one key. begun, outer: what the two hashes begin with."""
+
+    def __init__(self, begun, outer):
+        self.begun = begun
+        self.outer = outer
+
+    def is_sealed(self, frame, tag):
+        """Whether the tag from `tag` on in `frame` (memoryview) belongs to what is before it."""
+        digest = _hmac(self.begun, self.outer, frame[:tag])
+        return is_same(digest, frame, tag)
 
 
 class Window:
@@ -122,7 +147,7 @@ class Session(Window):
         back = bytes((peer, node)) + incarnation + own
         self._begun = key.nodes.inner + _PEER + out  # what is sealed begins with
         self._outer = key.nodes.outer
-        self._ways = {k.number: (k.nodes.inner + _PEER + back, k.nodes.outer) for k in keys}
+        self._ways = {k.number: Way(k.nodes.inner + _PEER + back, k.nodes.outer) for k in keys}
         self.hides = _cipher(key.secrecy.derive(out)) if is_secret else None
         self._back = back
         self._keys = keys
@@ -133,11 +158,8 @@ class Session(Window):
         self.sent += 1
         struct.pack_into("<I", buf, n, self.sent)
         n += 4
-        inner = sha256(self._begun)  # Mac.digest, without the call
-        inner.update(view[:n])
-        outer = sha256(self._outer)
-        outer.update(inner.digest())
-        struct.pack_into(_TAG, buf, n, outer.digest())
+        tag = _hmac(self._begun, self._outer, view[:n])
+        struct.pack_into(_TAG, buf, n, tag)
         return n + TAG_BYTES
 
     def open(self, frame, n):
@@ -145,16 +167,11 @@ class Session(Window):
         way = self._ways.get(frame[4] | frame[5] << 8)
         if way is None:
             return False
-        tag = n - TAG_BYTES
-        number = struct.unpack_from("<I", frame, tag - 4)[0]
+        number = unpack_from("<I", frame, n - SEAL_BYTES)[0]
         age = self._last - number
         if age >= 0 and not self.is_new(number):
             return False
-        inner = sha256(way[0])
-        inner.update(frame[:tag])
-        outer = sha256(way[1])
-        outer.update(inner.digest())
-        if not is_same(outer.digest(), frame, tag):
+        if not way.is_sealed(frame, n - TAG_BYTES):
             return False
         if age == -1:  # as most do, the next one
             self._last = number
@@ -185,7 +202,7 @@ class Key:
     def __init__(self, secret, name):
         root = Mac(secret)
         name = name.encode()
-        self.number = struct.unpack_from("<H", root.derive(b"number " + name))[0]
+        self.number = unpack_from("<H", root.derive(b"number " + name))[0]
         self.nodes = Mac(root.derive(b"nodes " + name))
         self.clients = Mac(root.derive(b"clients " + name))
         self.secrecy = Mac(root.derive(b"secrecy " + name))

@@ -365,7 +365,7 @@ def test_a_new_leader_does_not_take_the_dead_for_alive() -> None:
 
 
 def test_the_silence_of_one_that_is_never_switched_on_again_can_always_be_told() -> None:
-    peer = Progress(1)
+    peer = Progress(2, 1)
     peer.check(HIGH_MS)
 
     for _ in range(10):
