@@ -232,15 +232,6 @@ class TimeThatLeapsAtEachElection(Leading):
         self._stamp = 5 * core.term
 
 
-class RescuedCommandsWithoutTime(Leading):
-    """What they begin would end as much earlier as no command has come."""
-
-    def handle_rescue(self, m: Message) -> None:
-        stamp, self._stamp = self._stamp, 0
-        super().handle_rescue(m)
-        self._stamp = stamp
-
-
 class SectorsErasedBeforeTheSnapshotIsWhole(WatchedStore):
     def begin_snapshot(self, index: int, term: int, size: int = 0, crc: int = 0) -> None:
         super().begin_snapshot(index, term, size, crc)
@@ -301,7 +292,6 @@ MUTANTS = [
     ("Sessions", SnapshotWithoutTheTime),
     ("Sessions", SessionsExpireByTheNodesOwnClock),
     ("Leading", TimeThatLeapsAtEachElection),
-    ("Leading", RescuedCommandsWithoutTime),
     ("Store", SectorsErasedBeforeTheSnapshotIsWhole),
     ("Store", DamageIgnored),
     ("Core", DoubtForgottenAtOnce),
@@ -316,7 +306,6 @@ RARE = {
     SilentToEarlierTerms: 182,
     EntriesWrittenBeforeTheTerm: 206,
     DoubtForgottenAtOnce: 62,
-    RescuedCommandsWithoutTime: 217,
 }
 
 

@@ -308,3 +308,18 @@ def test_an_old_leader_that_comes_back_is_led_by_the_new_one() -> None:
 
     assert group.members[1].applied == group.members[2].applied
     assert b"lost" not in [data for _, _, data in group.committed]
+
+
+def test_a_rescued_command_has_the_time_of_the_leader_that_rescues_it() -> None:
+    # With its first leader's, it would end what goes by time as much earlier as it was on its way.
+    node = Member(1, (1, 2, 3))
+    node.lead()
+    node.replicate()
+    assert node.core.leading
+    node.core.leading.set_time(1000)
+    command_of_7_s = entry(7, command(5, 1, b"held"))
+
+    node.hear(RESCUE, 2, node.core.term, entries=[(1, COMMAND, command_of_7_s)])
+
+    rescued = node.entries()[-1][2]
+    assert rescued == entry(1000, command(5, 1, b"held"))
