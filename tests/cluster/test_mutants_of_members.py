@@ -137,7 +137,12 @@ MUTANTS = [
 
 
 # Of the mistakes that few seeds show, one that did: the search begins there
-RARE: dict[type, int] = {LeaseAfterTheWordToStand: 322, BlankNodeVotes: 64}
+RARE: dict[type, int] = {
+    TwoChangesAtOnce: 45,
+    RemovedLeaderDoesNotStand: 34,
+    LeaseAfterTheWordToStand: 245,
+    BlankNodeVotes: 183,
+}
 
 
 @pytest.mark.parametrize(("mutant", "adapt"), MUTANTS, ids=lambda m: getattr(m, "__name__", m))
