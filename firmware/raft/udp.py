@@ -39,6 +39,7 @@ def host_of(address):
 
 MAX_EMPTY = 8  # empty datagrams in a row that may be just that; then the socket is closed
 MAX_SEARCHES = 16  # for frames inside of what was none, in what was read at one time
+YOUNG_MS = 35000  # two lives of that length are none of a crash loop (board/safe_mode.py)
 
 
 class Endpoint:
@@ -66,6 +67,7 @@ class Endpoint:
         self._at = 0  # what was handed out last
         self._next = self._end = 0  # what of the buffer hasn't been handed out
         self._searches = 0  # that are left
+        self._begun = interpreter.ticks_ms()
         self._open()
 
     def _open(self):
@@ -132,7 +134,8 @@ class Endpoint:
     def receive_from(self, most):
         """(datagram, cut off behind `most` bytes, and its sender's address), or None.
 
-        Raises MemoryError if a long one has come, and no free piece of heap is large enough.
+        Raises MemoryError if a long one has come, and no free piece of heap is large enough, but
+        not in the first YOUNG_MS.
         """
         for _ in range(MAX_EMPTY):
             found = self._receive_from(most)
@@ -158,13 +161,18 @@ class Endpoint:
     def _receive_short(self, most):
         """The same where there is no free piece of `most` bytes: short ones can do without.
 
-        A node that went on without the long ones would lead, and never do what clients want.
+        A node that went on without the long ones would lead, and never do what clients want: a
+        restart makes room. But it helps no node that has just been started, and anybody may send a
+        long datagram: who did so again and again could bring a board to safe mode, for good.
         """
         gc.collect()
         short = most // 4
         datagram, sender = self.socket.recvfrom(short)
         if len(datagram) == short:
-            raise MemoryError("no %d bytes of heap are free in one piece" % most)
+            age_ms = interpreter.ticks_diff(interpreter.ticks_ms(), self._begun)
+            if not 0 <= age_ms < YOUNG_MS:  # negative after six days: ticks wrap
+                raise MemoryError("no %d bytes of heap are free in one piece" % most)
+            self.errors += 1  # what is cut off is no frame
         return datagram, sender
 
     def send(self, data, address):

@@ -6,11 +6,12 @@ something is told, and out of what should never raise.
 
 import asyncio
 
+from raft import interpreter
 from raft.events import Events
 from raft.messages import COMMAND
 from raft.node import Node
 from raft.sessions import OPEN, entry
-from raft.udp import Endpoint, resolve
+from raft.udp import YOUNG_MS, Endpoint, resolve
 from tests.flash import RamFlash
 from tests.keys import SECRET
 from tests.solo import SECTORS
@@ -117,7 +118,18 @@ def test_what_is_too_long_for_the_heap_is_a_failure_and_not_a_lost_datagram() ->
     assert endpoint.receive_from(1200) == (bytes(299), ("127.0.0.1", 1))
 
     endpoint.socket = FragmentedSocket(bytes(300), 500)  # type: ignore[assignment]
+    endpoint._begun = interpreter.ticks_ms() - YOUNG_MS
     raises(MemoryError, endpoint.receive_from, 1200)
+    endpoint._begun += 1 << 20  # so long that the ticks have wrapped
+    raises(MemoryError, endpoint.receive_from, 1200)
+
+
+def test_nobody_brings_a_board_to_safe_mode_by_long_datagrams() -> None:
+    endpoint = Endpoint(None)
+    endpoint.close()
+    endpoint.socket = FragmentedSocket(bytes(300), 500)  # type: ignore[assignment]
+    assert endpoint.receive_from(1200) == (bytes(300), ("127.0.0.1", 1))
+    assert endpoint.errors == 1
 
 
 def test_after_a_step_that_fails_behind_the_flash_nothing_is_written_or_sent() -> None:

@@ -11,6 +11,7 @@ machine = stand_in("machine")
 
 from board import safe_mode  # noqa: E402
 from board.safe_mode import Lives  # noqa: E402
+from raft.udp import YOUNG_MS  # noqa: E402
 
 SECOND_MS = 1000
 LONG_MS = safe_mode.WITHIN_MS
@@ -75,6 +76,15 @@ def test_three_crashes_in_more_than_a_minute_are_none() -> None:
         board.crashes()
         assert not board.lives.is_loop
         board.lives_on(LONG_MS // 2)
+
+
+def test_crashes_of_nodes_that_are_no_longer_young_are_no_loop() -> None:
+    board = Board()
+
+    for _ in range(5):  # what others can send makes no younger one crash (udp.py)
+        board.lives_on(YOUNG_MS - safe_mode.ALIVE_MS)  # as it was kept last
+        board.crashes()
+        assert not board.lives.is_loop
 
 
 def test_a_long_life_between_them_parts_crashes() -> None:
