@@ -18,10 +18,12 @@ answer it may be told
 import struct
 
 from raft import messages
+from raft.access import OWNER
 from raft.interpreter import ticks_diff
 
 WATCH_MS = 1000
 MAX_WATCHERS = 16  # then the one that has waited longest makes room
+MAX_OWN_WATCHERS = 8  # of a credential but the owner's, whose own makes room then
 DEAF_MS = 2000  # without a word of a leader's: then others know more
 MAX_ANSWER = 1200  # bytes; a change has up to 1,096
 
@@ -53,9 +55,19 @@ class Watching:
                 break
         poll = [client, after, question[5:], self._node.now]
         if not self._answer(poll):
-            if len(self._polls) == MAX_WATCHERS:
-                self._reply(self._polls.pop(0)[0], messages.BUSY)
+            self._make_room(_credential(poll))
             self._polls.append(poll)
+
+    def _make_room(self, credential):
+        """One more of that credential is to wait."""
+        polls = [poll for poll in self._polls if _credential(poll) == credential]
+        most = MAX_OWN_WATCHERS
+        if credential == OWNER or len(polls) < most:
+            polls, most = self._polls, MAX_WATCHERS
+        if len(polls) >= most:
+            longest = polls[0]
+            self._polls.remove(longest)
+            self._reply(longest[0], messages.BUSY)
 
     def look(self):
         """Entries may have been applied: answer whom that concerns."""
@@ -89,6 +101,11 @@ class Watching:
             return False
         self._reply(client, messages.OK, _packed(changes, node.applied))
         return True
+
+
+def _credential(poll):
+    """The number of the credential by which it was asked."""
+    return poll[0][2][0].number
 
 
 def _packed(changes, upto):

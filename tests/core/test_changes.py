@@ -4,19 +4,30 @@ import asyncio
 import struct
 
 from raft import messages, requests
+from raft.access import ADMIN, OWNER, READ, credential
 from raft.changes import CHANGE_RAM_BYTES, Changes
 from raft.interpreter import sleep_ms
 from raft.kv import KeyValue
 from raft.machines import Machines
 from raft.messages import BAD, BUSY, GONE, NOT_LEADER, OK
 from raft.requests import Gone
+from raft.seal import KEY_BYTES, Key
 from raft.watch import Watch
-from raft.watching import DEAF_MS, MAX_ANSWER, MAX_WATCHERS, WATCH_MS, Watching
+from raft.watching import (
+    DEAF_MS,
+    MAX_ANSWER,
+    MAX_OWN_WATCHERS,
+    MAX_WATCHERS,
+    WATCH_MS,
+    Watching,
+)
 from tests.dice import Dice
 
 PORTABLE = True
 
 BYTES = 1000
+KEY = Key(b"\1" * KEY_BYTES, "test")
+OWNERS = (credential(KEY, OWNER, ADMIN), 1, False)
 
 
 class Machine:
@@ -51,8 +62,10 @@ class Machine:
             self.applied += 1
         self.watching.look()
 
-    def ask(self, who: str, after: int | None, prefix: bytes = b"", number: int = 0) -> None:
-        self.watching.ask((who, number or self.applied), requests.watch(after, prefix))
+    def ask(  # type: ignore[no-untyped-def]
+        self, who: str, after: int | None, prefix: bytes = b"", number: int = 0, guest=OWNERS
+    ) -> None:
+        self.watching.ask((who, number or self.applied, guest), requests.watch(after, prefix))
 
     def answers(self) -> list[tuple[object, int, object]]:
         """Who was told what: (client, status, what the answer says) of each."""
@@ -271,7 +284,7 @@ def test_a_client_waits_once_however_often_it_asks() -> None:
 
     machine.apply(put(b"a"))
 
-    assert [client for client, _, _ in machine.replies] == [("one", 7)]
+    assert [client for client, _, _ in machine.replies] == [("one", 7, OWNERS)]
 
 
 def test_watchers_are_bounded_and_the_one_that_waited_longest_makes_room() -> None:
@@ -286,10 +299,27 @@ def test_watchers_are_bounded_and_the_one_that_waited_longest_makes_room() -> No
     assert [who for who, _, _ in machine.answers()] == waited
 
 
+def test_who_watches_by_many_questions_has_only_his_own_forgotten() -> None:
+    machine = Machine()
+    greedy = credential(KEY, 1, READ), 1, False
+    machine.ask("owner", 0)
+    for i in range(2 * MAX_WATCHERS):
+        machine.ask("g%02d" % i, 0, guest=greedy)
+    assert [who for who, _, _ in machine.answers()] == [
+        "g%02d" % i for i in range(2 * MAX_WATCHERS - MAX_OWN_WATCHERS)
+    ]
+
+    machine.apply(put(b"a"))
+
+    answers = machine.answers()
+    assert len(answers) == 1 + MAX_OWN_WATCHERS
+    assert answers[0] == ("owner", OK, (1, [(1, b"a", b"v")]))
+
+
 def test_a_senseless_question_is_bad() -> None:
     machine = Machine()
     for question in (b"", b"\0\0\0\0", b"\0\0\0\0\1", b"\0\0\0\0\0x", b"\0\0\0\0\2x"):
-        machine.watching.ask(("one", 1), question)
+        machine.watching.ask(("one", 1, OWNERS), question)
         assert machine.answers() == [("one", BAD, b"")]
     assert machine.watching._polls == []
 
