@@ -232,11 +232,14 @@ class Asking:
         self._take_new_keys()
         if node not in self._addresses:
             return  # it has yet to be found
-        n = self._caller.request(node, kind, number, payload)
         self._under_way.pop((node, number), None)
         self._under_way[node, number] = kind, payload
         if len(self._under_way) > MAX_UNDER_WAY:
             del self._under_way[next(iter(self._under_way))]
+        self._send_copy(node, kind, number, payload)
+
+    def _send_copy(self, node: int, kind: int, number: int, payload: bytes) -> None:
+        n = self._caller.request(node, kind, number, payload)
         try:
             self._socket.sendto(self._caller.frame(n), self._addresses[node])
         except OSError:
@@ -290,8 +293,10 @@ class Asking:
             elif status != messages.STALE:
                 return reply
             elif result and (node, number) in self._under_way:
-                kind, payload = self._under_way[node, number]
-                self._send(node, kind, number, payload)
+                # Once: a second time would be somebody's who has kept it, and of two copies
+                # that were let in one might be refused, as if there were no other.
+                kind, payload = self._under_way.pop((node, number))
+                self._send_copy(node, kind, number, payload)
 
     # What to say if there is no answer
 

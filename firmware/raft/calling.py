@@ -91,8 +91,9 @@ class Caller:
     def read(self, frame):
         """(node, request, status, leader, result: bytes) of a reply (bytes), or None.
 
-        STALE: the datagram had no effect, and none of those before. If that is news there is a
-        result, and the request has to be made again, now that the node's challenge is known.
+        STALE: the datagram, of this number, had no effect; another copy may have had one. If the
+        challenge is news there is a result, and the request has to be made again, now that it is
+        known. It may be a reply that somebody has kept.
         """
         n = len(frame)
         if n < REPLY_BYTES + TAG_BYTES or frame[0] != MARK or frame[3]:

@@ -242,11 +242,16 @@ class _Request(Attempts):
         self._wait_ms = min(2 * self._wait_ms, MAX_RESEND_MS)
 
     def unheard(self, node):
-        """One copy wasn't let in, and `node` has told how it would be."""
-        if self.copies:
-            self.copies -= 1
-            self.hint = node
-            self._due_ms = 0
+        """One copy wasn't let in, and `node` has told how it would be.
+
+        Of several it isn't known which, nor whether it is said of one for the second time.
+        """
+        if self.copies == 0:
+            return
+        if self.copies == 1:
+            self.copies = 0
+        self.hint = node
+        self._due_ms = 0
 
     def redirected(self, hint):
         """The node that was asked last names another one."""

@@ -471,6 +471,19 @@ def test_a_refusal_of_one_of_two_copies_settles_nothing() -> None:
     assert isinstance(world.failure(put), Unknown)
 
 
+def test_of_two_copies_none_is_said_to_be_stale_twice() -> None:
+    request = board_client._Request(messages.WRITE, b"")
+    request.sent(1, 0)
+    request.unheard(1)
+    assert not request.may_have_effect()
+
+    request.sent(1, 10)
+    request.sent(1, 60)
+    for _ in range(2):  # the second time by somebody who has kept it
+        request.unheard(1)
+    assert request.may_have_effect()
+
+
 def test_a_late_refusal_of_an_earlier_copy_settles_nothing() -> None:
     # given a copy refused twice over, and a later one that takes effect and isn't answered
     world = World()

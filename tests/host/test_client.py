@@ -432,6 +432,14 @@ def test_a_question_that_was_answered_is_not_asked_again_whatever_is_replayed(fi
     assert len(first) == 1
 
 
+def test_a_refusal_settles_nothing_after_the_same_was_told_to_be_stale_twice(file: Path) -> None:
+    refused: list[Reply | bytes] = [Reply(messages.NOT_LEADER)]
+    behaviour = in_turn([Reply(messages.STALE, result=b"replayed")], *[refused] * 100)
+
+    with asking(file, SHORT_S, behaviour) as (client, _), pytest.raises(Unknown):
+        client.put("a", b"1")
+
+
 def test_answers_to_other_requests_are_not_taken(file: Path) -> None:
     def spoil(request: Request, reply: Reply) -> list[Reply | bytes]:
         wrong = Reply(messages.OK, 1, b"\1wrong", (request.number + 1) & messages.MAX_NUMBER)
