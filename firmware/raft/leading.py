@@ -553,10 +553,10 @@ class Leading:
         self._must_send = False
         self._news = False
         self._more = False
-        is_confirmed = self._reads and not self._voters
-        if used or is_confirmed:
+        if used:
             self.round += 1
-        if is_confirmed:
+        elif self._reads and not self._voters:
+            self.round += 1
             self._confirm_reads()
 
     def _number_reads(self):
