@@ -68,8 +68,8 @@ def show(cluster_file: Path, timeout: float, as_json: bool) -> None:
 def new(cluster_file: Path) -> None:
     """Make the key of a cluster without one.
 
-    That is one from before there were keys, or one whose secrets.toml is lost. `raftctl init` makes
-    that of a new cluster.
+    That is one whose secrets.toml is lost; or one from before there were keys, whose logs have to
+    be emptied, too, for they have an older format. `raftctl init` makes that of a new cluster.
     """
     described = cluster.load(cluster_file)
     secrets = secret.path_beside(cluster_file)
