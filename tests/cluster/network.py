@@ -12,11 +12,14 @@ import math
 import random
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from host_tools.cluster import LOOPBACK, Cluster
 from host_tools.processes import PROJECT
@@ -25,6 +28,7 @@ CLIENTS = 0  # in the place of a node's id: all clients
 MAX_DATAGRAM = 2048
 BURST = 64  # datagrams taken from one socket before the others have their turn
 STOP_S = 10.0
+_RECORD = struct.Struct("<HH")  # port, length
 
 Address = tuple[str, int]
 
@@ -48,12 +52,15 @@ class Network:
     """The network of `cluster`, as a process; a context manager. One seed, one sort of bad luck.
 
     clients: the cluster as clients must see it. environment: what nodes must be started with.
+    record: a file for all that arrives (`recorded`); what nodes send to each other's client ports
+    goes through it then, too.
     """
 
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    def __init__(self, cluster: Cluster, seed: int, record: Path | None = None) -> None:
         ports = {node: (m.port, m.client_port) for node, m in cluster.nodes.items()}
+        command = [sys.executable, "-m", "tests.cluster.network", str(seed), json.dumps(ports)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster.network", str(seed), json.dumps(ports)],
+            [*command, str(record)] if record else command,
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -61,11 +68,12 @@ class Network:
             start_new_session=True,
         )
         places = self._hear()
-        self.environment = {
-            "RAFT_DESK_VIA": " ".join(
-                f"{member.port}:{places[str(node)][0]}" for node, member in cluster.nodes.items()
-            )
-        }
+        routes = [
+            f"{port}:{place}"
+            for node, both in ports.items()
+            for port, place in list(zip(both, places[str(node)]))[: 2 if record else 1]
+        ]
+        self.environment = {"RAFT_DESK_VIA": " ".join(routes)}
         members = {
             node: replace(member, client_port=places[str(node)][1])
             for node, member in cluster.nodes.items()
@@ -100,6 +108,16 @@ class Network:
         return json.loads(self._process.stdout.readline())
 
 
+def recorded(file: Path) -> list[tuple[int, bytes]]:
+    """(port of a node, 0 for one of a client; datagram) of all that has arrived, in order."""
+    data, at, found = file.read_bytes(), 0, []
+    while at < len(data):
+        port, size = _RECORD.unpack_from(data, at)
+        at += _RECORD.size + size
+        found.append((port, data[at - size : at]))
+    return found
+
+
 # The process
 
 
@@ -113,7 +131,11 @@ class _Place:
 
 
 class _Relay:
-    def __init__(self, seed: int, ports: dict[int, tuple[int, int]]) -> None:
+    def __init__(
+        self, seed: int, ports: dict[int, tuple[int, int]], record: BinaryIO | None
+    ) -> None:
+        self._record = record
+        self._ports = {port for both in ports.values() for port in both}
         self._is_over = False
         self.counts = dict.fromkeys(("passed", "lost", "doubled", "late", "cut"), 0)
         self.places: dict[int, list[int]] = {}
@@ -220,6 +242,9 @@ class _Relay:
         try:
             sender.sendto(data, to)
             self.counts["passed"] += 1
+            if self._record:
+                port = to[1] if to[1] in self._ports else 0
+                self._record.write(_RECORD.pack(port, len(data)) + data)
         except OSError:
             self.counts["lost"] += 1  # the node is down
 
@@ -235,9 +260,11 @@ class _Relay:
 
 def main() -> None:
     ports = {int(node): tuple(both) for node, both in json.loads(sys.argv[2]).items()}
-    relay = _Relay(int(sys.argv[1]), ports)
-    print(json.dumps(relay.places), flush=True)
-    relay.run()
+    with ExitStack() as stack:
+        record = stack.enter_context(open(sys.argv[3], "wb")) if len(sys.argv) > 3 else None
+        relay = _Relay(int(sys.argv[1]), ports, record)
+        print(json.dumps(relay.places), flush=True)
+        relay.run()
     print(json.dumps(relay.counts), flush=True)
 
 
