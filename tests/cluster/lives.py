@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from host_tools import view
 from host_tools.client import Client, NotCommitted
 from host_tools.cluster import Cluster
 from host_tools.processes import Processes
@@ -15,6 +16,7 @@ NODES = 3
 HEARTBEAT_MS = 100
 ELECTION_MS = (1500, 2500)
 PATIENCE_S = 60.0
+LOOK_S = 0.05
 WRITES = 30
 
 
@@ -34,6 +36,14 @@ def wait_for_leader(client: Client) -> int:
         except NotCommitted:
             continue
     raise AssertionError(f"no leader within {PATIENCE_S:g} s")
+
+
+def wait_for_voters(client: Client) -> None:
+    """Until whoever was added has all that it missed, and votes."""
+    end = time.monotonic() + PATIENCE_S
+    while len(view.members_of(client.statuses())["voters"]) < NODES:
+        assert time.monotonic() < end, f"not all are voters within {PATIENCE_S:g} s"
+        time.sleep(LOOK_S)
 
 
 def live(cluster: Cluster, interpreter: str) -> list[tuple[int, bytes]]:
@@ -62,8 +72,7 @@ def live(cluster: Cluster, interpreter: str) -> list[tuple[int, bytes]]:
             wait_for_leader(client)
             client.remove_member(first)
             client.add_member(cluster.nodes[first])
-            assert client.statuses()
-            wait_for_leader(client)
+            wait_for_voters(client)
             processes.stop()
         network.stop()
     return recorded(record)
