@@ -32,7 +32,7 @@ MANY_REFUSED = 100  # datagrams; fewer are what any restart, or a doubling netwo
 CAUSES = {
     "forged": "forged, or by another key",
     "repeated": "that had been there before",
-    "strangers": "from nodes that it has not met",
+    "strangers": "from nodes and clients that it has not met",
     "limited": "requests too many of a credential",
 }
 

@@ -48,6 +48,7 @@ EVERYBODY = 0  # a request to all who hear it, which is answered with STALE
 MAX_CHANNELS = 64  # that a node remembers
 MAX_OWN_CHANNELS = 16  # of them, of one credential but the owner's
 REQUESTS_PER_S = 100  # of one credential but the owner's, and as many at once
+STRANGERS_PER_S = 500  # requests by channels that a node doesn't know that it looks into
 MAX_CREDENTIALS = 8  # that a node keeps ready
 
 TRAILER = "<HB8sII"
@@ -93,20 +94,21 @@ def role_for(kind):
     return ADMIN if kind == messages.ADMIN else READ
 
 
-class _Limit:
-    """How much a credential may still ask. used: as in _Channel."""
+class Limit:
+    """Of `per_s` requests a second, and as many at once. now: in ticks. used: as in _Channel."""
 
-    def __init__(self, now):
+    def __init__(self, per_s, now):
         self.used = 0
+        self._each_ms = 1000 // per_s
         self._left_ms = 1000
         self._now = now
 
     def takes(self, now):
-        """Whether one more request is not too much, at this time in ticks."""
+        """Whether one more request is not too much now."""
         passed = ticks_diff(now, self._now)
         if passed < 0:
             passed = 1000  # so long that the ticks have wrapped
-        left = min(self._left_ms + passed, 1000) - 1000 // REQUESTS_PER_S
+        left = min(self._left_ms + passed, 1000) - self._each_ms
         if left < 0:
             return False
         self._left_ms = left
@@ -127,8 +129,9 @@ class Gate:
     """Lets clients of node `node` in, and seals what they are answered.
 
     keys: of the cluster (list of seal.Key). buf: where answers are written. forged, repeated,
-    limited: how many datagrams were refused because of the tag, had been there before, or were too
-    many.
+    limited, strangers: how many datagrams were refused because of the tag, had been there before,
+    were too many of a credential, or too many by channels that aren't known. limit: of the latter;
+    whoever is known is let in however many others there are.
     """
 
     def __init__(self, node, keys, draw, buf):
@@ -136,12 +139,14 @@ class Gate:
         self.forged = 0
         self.repeated = 0
         self.limited = 0
+        self.strangers = 0
+        self.limit = Limit(STRANGERS_PER_S, 0)
         self._node = node
         self._keys = {key.number: key for key in keys}
         self._draw = draw
         self._buf = buf
         self._view = memoryview(buf)
-        self._credentials = {}  # (key's number, number, role) -> (Credential, _Limit)
+        self._credentials = {}  # (key's number, number, role) -> (Credential, Limit)
         self._channels = {}  # (key's number, number, role, channel) -> _Channel
         self._clock = 0
 
@@ -172,6 +177,9 @@ class Gate:
         is_known = through is not None and through.challenge == challenge
         if is_known and not is_to_all and not through.is_new(copy):
             self.repeated += 1
+            return None
+        if not is_known and not self.limit.takes(now):
+            self.strangers += 1
             return None
         known, limit = self._credential(key, number, role, frame, now)
         if known is None:
@@ -215,7 +223,7 @@ class Gate:
             # Not those that are in use: they would begin anew with all that they may ask.
             if len(self._credentials) >= MAX_CREDENTIALS:
                 del self._credentials[min(self._credentials, key=self._credential_used)]
-            limit = _Limit(now)
+            limit = Limit(REQUESTS_PER_S, now)
             self._credentials[name] = found, limit
         self._clock += 1
         limit.used = self._clock

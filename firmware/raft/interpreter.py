@@ -6,6 +6,8 @@ free_heap() -> int | None: bytes. aes_cbc(key, iv): has `encrypt` and `decrypt`,
 collect_early(), unload(name), uncancel(task), is_cancelled(task), serve(endpoint, handle): see
 there.
 JOINS_DATAGRAMS: whether `read_into` may give several datagrams in one piece.
+MAX_EMPTY: empty datagrams in a row that a socket may give without being closed: more than can wait
+in one.
 """
 
 import asyncio
@@ -17,6 +19,8 @@ import time
 if sys.implementation.name == "micropython":
     from asyncio import core as _core
 
+    LARGE_HEAP = 512 * 1024  # bytes; no board without PSRAM has it
+
     ticks_ms = time.ticks_ms
     ticks_diff = time.ticks_diff
     sleep_ms = asyncio.sleep_ms
@@ -26,9 +30,10 @@ if sys.implementation.name == "micropython":
     def collect_early():
         """Collect garbage before the heap is full of it; to be called once."""
         # What lives long then lies together; else it would lie everywhere in time, and leave
-        # no room for anything of size.
+        # no room for anything of size. A large heap has that room, and collecting it takes long.
         gc.collect()
-        gc.threshold(8192)  # bytes allocated
+        size = gc.mem_alloc() + gc.mem_free()
+        gc.threshold(8192 if size < LARGE_HEAP else size // 4)  # bytes allocated
 
     def unload(package, module):
         """Forget a module that isn't needed again, so that its code can be collected."""
@@ -64,8 +69,10 @@ if sys.implementation.name == "micropython":
         return aes(key, 2, iv)
 
     JOINS_DATAGRAMS = True
+    MAX_EMPTY = 8 if sys.platform == "esp32" else 512
     NAME = "MicroPython %d.%d.%d" % sys.implementation.version[:3]
 else:
+    import functools
     import traceback
 
     def ticks_ms():
@@ -104,13 +111,14 @@ else:
         while True:
             ended = loop.create_future()
             number = endpoint.socket.fileno()
-            loop.add_reader(number, _handle, endpoint, endpoint.socket, handle, ended)
+            endpoint.on_reopen = functools.partial(loop.call_soon, _end, ended)
+            loop.add_reader(number, _handle, handle, ended)
             try:
                 await ended
             finally:
                 loop.remove_reader(number)
 
-    def _handle(endpoint, sock, handle, ended):
+    def _handle(handle, ended):
         if ended.done():
             return
         try:
@@ -119,9 +127,10 @@ else:
             raise
         except BaseException as e:  # a CancelledError, too: asyncio would print it and go on
             ended.set_exception(e)
-        else:
-            if endpoint.socket is not sock:  # it was opened anew
-                ended.set_result(None)
+
+    def _end(ended):
+        if not ended.done():
+            ended.set_result(None)
 
     def read_into(sock, buf):
         """How many bytes were read into `buf`; None if none wait."""
@@ -145,6 +154,7 @@ else:
             to[:] = self._cipher.decryptor().update(bytes(text))
 
     JOINS_DATAGRAMS = False
+    MAX_EMPTY = 512
     NAME = "CPython %d.%d.%d" % sys.version_info[:3]
 
 

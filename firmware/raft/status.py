@@ -51,7 +51,7 @@ def status(node):
             "errors": node.endpoint.errors + node.service.endpoint.errors,
             "forged": node.codec.forged + node.gate.forged + node.greeter.forged,
             "repeated": node.codec.repeated + node.gate.repeated,
-            "strangers": node.codec.strangers,
+            "strangers": node.codec.strangers + node.gate.strangers,
             "limited": node.gate.limited,
         },
         "out": core.is_out,

@@ -37,7 +37,6 @@ def host_of(address):
     return address[0] if isinstance(address, tuple) else "%d.%d.%d.%d" % tuple(address[4:8])
 
 
-MAX_EMPTY = 8  # empty datagrams in a row that may be just that; then the socket is closed
 MAX_SEARCHES = 16  # for frames inside of what was none, in what was read at one time
 YOUNG_MS = 35000  # two lives of that length are none of a crash loop (board/safe_mode.py)
 
@@ -49,8 +48,8 @@ class Endpoint:
 
     buf: a bytearray for `receive`; others may use it while `is_empty()`. heads: of the frames that
     are expected there (messages.heads_of). received, sent: datagrams. errors: failed calls.
-    reopened: how often the socket was opened anew. joins: whether a read may give several
-    datagrams in one piece.
+    reopened: how often the socket was opened anew; `on_reopen` is called then. joins: whether a
+    read may give several datagrams in one piece.
     """
 
     joins = interpreter.JOINS_DATAGRAMS
@@ -60,6 +59,7 @@ class Endpoint:
         self.sent = 0
         self.errors = 0
         self.reopened = 0
+        self.on_reopen = None
         self._address = address
         self._buf = buf
         self._view = memoryview(buf)
@@ -117,7 +117,7 @@ class Endpoint:
 
     def _read(self):
         n = tries = 0
-        while n == 0 and tries < MAX_EMPTY:
+        while n == 0 and tries < interpreter.MAX_EMPTY:
             tries += 1
             try:
                 n = interpreter.read_into(self.socket, self._buf)
@@ -137,7 +137,7 @@ class Endpoint:
         Raises MemoryError if a long one has come, and no free piece of heap is large enough, but
         not in the first YOUNG_MS.
         """
-        for _ in range(MAX_EMPTY):
+        for _ in range(interpreter.MAX_EMPTY):
             found = self._receive_from(most)
             if found is None or found[0]:
                 return found
@@ -194,3 +194,5 @@ class Endpoint:
         self.close()
         self._open()
         self.reopened += 1
+        if self.on_reopen:
+            self.on_reopen()  # whoever waits for the old one

@@ -273,7 +273,8 @@ def test_status_tells_why_nodes_have_refused_datagrams(file: Path) -> None:
 
     assert result.stdout.splitlines()[4:] == [
         "node 2 has refused datagrams since its start: 60 forged, or by another key, 30 that had "
-        "been there before, 9 from nodes that it has not met, 1 requests too many of a credential"
+        "been there before, 9 from nodes and clients that it has not met, 1 requests too many of a "
+        "credential"
     ]
     assert result.exit_code == 0
 

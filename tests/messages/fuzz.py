@@ -12,6 +12,7 @@ import sys
 from hashlib import sha256
 
 from raft import hello, requests, sessions
+from raft.access import STRANGERS_PER_S, Limit
 from raft.core import CANDIDATE, FOLLOWER, LEADER
 from raft.events import Events
 from raft.messages import (
@@ -401,6 +402,7 @@ def run(count: int, seed: int, role: str, host: str) -> "tuple[dict[str, int], i
             air.inbox.append((outsider.next(), victim.peers[2].address))
         sent += BATCH
         victim.said.clear()
+        victim.node.gate.limit = Limit(STRANGERS_PER_S, victim.node.now)  # looks into all of them
         victim.let_hear()
         if not all([data[1] in (HELLO, REPLY) for data in victim.said]):
             raise AssertionError("answered, after %d, what nobody may say" % sent)
