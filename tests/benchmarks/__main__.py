@@ -12,6 +12,7 @@ from rich.table import Table
 
 from host_tools import micropython
 from tests.benchmarks import elections, flash, fleet, heap, hour, processes, rolling, seals, wire
+from tests.cluster import flood
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 OUTPUT = PROJECT / "build" / "bench.json"
@@ -38,6 +39,8 @@ TARGETS = {
     "rolling.pause_ms.kill": 600,
     "rolling.pause_ms.transfer": 100,
     "fleet.commit_ratio": 1.5,
+    "flood.cpython.worst": 2,
+    "flood.micropython.worst": 2,
 }
 
 
@@ -84,6 +87,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "rolling": rolling.measure,
     "fleet": fleet.measure,
     "seals": seals.measure,
+    "flood": flood.measure,
 }
 
 

@@ -34,6 +34,8 @@ PER_S = 5000
 STEP_S = 0.002  # between two handfuls of datagrams
 SAMPLE = 2000  # different datagrams, sent again and again
 ROUNDS = 3
+BENCH_S = 1.0
+BENCH_ROUNDS = 2
 PORTS = ("peers", "clients")
 _LENGTH = struct.Struct("<H")
 
@@ -168,10 +170,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> int:
 
 
 @contextmanager
-def running(folder: Path, interpreter: str) -> Iterator[Flooded]:
-    """A cluster that has lived before, so that there is something to replay."""
+def running(folder: Path, interpreter: str, has_lived: bool = True) -> Iterator[Flooded]:
+    """has_lived: whether it has lived before, so that there is something to replay."""
     cluster = calm_cluster(folder / "cluster.toml")
-    said = live(cluster, interpreter)
+    said = live(cluster, interpreter) if has_lived else []
     with (
         Client(cluster.path, PATIENCE_S) as client,
         Processes(cluster, interpreter, lambda node, line: None) as processes,
@@ -191,6 +193,18 @@ def sweep(interpreter: str, seconds: float, rounds: int = ROUNDS) -> Iterator[Re
         for kind in ALL_KINDS:
             for port in PORTS:
                 yield flooded.measure(kind, port, seconds, rounds)
+
+
+def measure() -> dict[str, float]:
+    """How many times slower each flood makes a cluster."""
+    figures = {}
+    for interpreter in INTERPRETERS:
+        name = interpreter.split("-")[0]
+        found = list(sweep(interpreter, BENCH_S, BENCH_ROUNDS))
+        for result in found:
+            figures[f"flood.{name}.{result.kind}_to_{result.port}"] = 1 / result.ratio
+        figures[f"flood.{name}.worst"] = 1 / min(result.ratio for result in found)
+    return figures
 
 
 # The process that sends
