@@ -173,12 +173,15 @@ def _given_address():
 
 def _move_sockets(before):
     """As a board's do, which are bound to all its addresses, those of its node go along."""
+    from raft import interpreter  # the board's own, wherever that lies
+
     with open("config.json") as f:
         config = json.load(f)
     entry = config["nodes"][str(config["id"])]
+    interpreter.MAX_EMPTY = 1
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for port in (entry["port"], entry["client_port"]):
-        # At an empty datagram it opens a socket anew (firmware/raft/udp.py); not at one behind
+        # Then at an empty datagram it opens a socket anew (firmware/raft/udp.py); not at one behind
         # another datagram, which `readinto` takes for the end of that.
         for _ in range(EMPTIES):
             sender.sendto(b"", socket.getaddrinfo(before, port)[0][-1])
