@@ -10,6 +10,7 @@ from tests.cluster.invariants import Violation
 OUTSIDER = 255  # by which what it does is ordered: beyond nodes and clients
 KEPT = 300  # datagrams that it remembers
 KNOWN_BY = 8  # bytes by which a frame is told from all others
+LATEST = 4000  # frames, of which it is known when they were made: more than are under way
 LATER_US = (0, 3_000_000)
 
 
@@ -23,15 +24,16 @@ class Outsider:
         if world.plan.replayed is not None:
             self.permille = world.plan.replayed
         self._kept: list[tuple[tuple[int, int], tuple[int, int], bytes]] = []
-        # of all frames there ever were, and so by the end of their tags alone:
+        # Of the latest frames, by the end of their tags: what none of these is must not be let in.
         self._made_in: dict[bytes, int] = {}  # the life of its receiver when it was sent
+        self._made_before: dict[bytes, int] = {}  # the same of older ones
         self._let_in: set[bytes] = set()  # by which node
 
     def overhears(self, sender: tuple[int, int], to: tuple[int, int], data: bytes) -> None:
         """A datagram is on its way; perhaps this one is a reason to send an old one again."""
         world, dice = self._world, self._dice
         if to[0] <= len(world.boards):
-            self._made_in[data[-KNOWN_BY:]] = world.boards[to[0] - 1].lives
+            self._note(data[-KNOWN_BY:], world.boards[to[0] - 1].lives)
         if not self.permille or world.draining:
             return
         if len(self._kept) < KEPT:
@@ -45,6 +47,14 @@ class Outsider:
             world.watch.count("replays")
             time = world.now + dice.draw(*LATER_US)
             world.at(time, OUTSIDER, world.arrive, (claimed, receiver, old))
+
+    def _note(self, end: bytes, life: int) -> None:
+        if len(self._made_in) >= LATEST:
+            for mark in list(self._let_in):
+                if mark[1:] not in self._made_in:
+                    self._let_in.remove(mark)
+            self._made_before, self._made_in = self._made_in, {}
+        self._made_in[end] = life
 
     def watch(self, node, board) -> None:  # type: ignore[no-untyped-def]
         """Look at what the node lets in from now on."""
@@ -82,6 +92,6 @@ class Outsider:
         mark = bytes((board.id,)) + end
         if mark in self._let_in:
             raise Violation("node %d lets a datagram in twice" % board.id)
-        if self._made_in.get(end) != board.lives:
+        if self._made_in.get(end, self._made_before.get(end)) != board.lives:
             raise Violation("node %d lets in what was made for another life" % board.id)
         self._let_in.add(mark)

@@ -8,10 +8,12 @@ from raft.access import (
     OWNER,
     READ,
     REQUESTS_PER_S,
+    STRANGERS_PER_S,
     TOO_OFTEN,
     UNKNOWN,
     WRITE,
     Gate,
+    Limit,
     credential,
     role_for,
 )
@@ -47,6 +49,7 @@ def asked(client: Caller, number: int = 7, kind: int = STATUS, payload: bytes = 
 
 def told(at: Gate, client: Caller, frame: bytes) -> "Any":
     """What the client learns from being answered with STALE."""
+    at.limit = Limit(STRANGERS_PER_S, 0)  # as if the last one had been long ago
     heard = at.hear(frame)
     assert heard is not None and heard[0] == 0
     n = at.reply(heard[3], heard[1], STALE, 0, at.challenge)
@@ -278,6 +281,21 @@ def test_who_opens_channels_without_end_does_not_keep_others_out() -> None:
 
     assert at.limited == 3 * MAX_CHANNELS
     assert is_let_in(at, asked(newcomer))  # the challenge is still the one that it was told
+
+
+def test_so_many_of_strangers_are_looked_into_and_all_of_those_who_are_known() -> None:
+    at = gate()
+    known = met(at)
+    assert is_let_in(at, asked(known))
+    at.limit = Limit(STRANGERS_PER_S, 0)
+    strangers = [asked(caller(number, READ)) for number in range(STRANGERS_PER_S + 10)]
+
+    looked_into = [at.hear(frame, 0) is not None for frame in strangers]
+
+    assert looked_into == [True] * STRANGERS_PER_S + [False] * 10
+    assert at.strangers == 10
+    assert is_let_in(at, asked(known))
+    assert at.hear(strangers[-1], 100) is not None
 
 
 def test_a_limit_is_not_forgotten_because_others_ask_too() -> None:
