@@ -302,8 +302,9 @@ MUTANTS = [
 
 # Of the mistakes that one in a hundred seeds shows, a seed that did: the search begins there
 RARE = {
-    LongerLogIsNewerLog: 50,
-    SilentToEarlierTerms: 182,
+    LateAnswersToAQuestionCount: 166,
+    LongerLogIsNewerLog: 75,
+    SilentToEarlierTerms: 502,
     EntriesWrittenBeforeTheTerm: 206,
     DoubtForgottenAtOnce: 62,
 }
