@@ -17,8 +17,9 @@ that asks back.
 
 Nothing is sent while all is well. A node asks all others when it starts, when it has got another
 address, and as long as it has no leader, which is what it notices when others have moved; and one
-of whom it hears what it can't open. Who doesn't answer is asked again, with twice the pause each
-time; those whose host is "auto" by broadcast, at each client port that the configuration names.
+that it has no session with, when it hears of it or has something to tell it. Who doesn't answer is
+asked again, with twice the pause each time; those whose host is "auto" by broadcast, at each client
+port that the configuration names. The pause is short again after some seconds without a question.
 """
 
 import struct

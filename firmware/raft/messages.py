@@ -13,8 +13,7 @@ Every datagram is one frame, little endian, of at most 1,400 bytes:
     8 + n   m     seal: 20 bytes between nodes (`seal.py`), 35 from clients and 16 to them
                   (`access.py`)
 
-A kind above 0x80 tells that what follows the fixed part of
-the body is hidden (`secrecy.py`).
+A kind above 0x80 tells that what follows the fixed part of the body is hidden (`secrecy.py`).
 
 All messages between nodes have one body of 20 bytes, and so a frame of 48 without entries:
 
