@@ -50,9 +50,14 @@ class Caller:
         self._is_secret = is_secret
         self._buf = bytearray(MAX_DATAGRAM) if buf is None else buf
         self._view = memoryview(self._buf)
-        self._channel = draw(1, messages.MAX_NUMBER)
-        self._copy = 0
+        self._draw = draw
         self._nodes = {}
+        self._begin()
+
+    def _begin(self):
+        """A channel, in which nothing was sent yet."""
+        self._channel = self._draw(1, messages.MAX_NUMBER)
+        self._copy = 0
 
     def frame(self, n):
         return self._view[:n]
@@ -79,6 +84,8 @@ class Caller:
             end = own.cipher.hide(buf, self._view, REQUEST_BYTES, end)
             kind |= HIDDEN
         n = end + TRAILER_BYTES
+        if self._copy == messages.MAX_NUMBER:
+            self._begin()  # what is answered in the old one has to be asked again
         self._copy += 1
         struct.pack_into(_REQUEST, buf, 0, MARK, kind, 0, node, own.key_number, n, number)
         struct.pack_into(

@@ -19,7 +19,7 @@ from raft.access import (
 )
 from raft.calling import TRIES, Caller
 from raft.interpreter import draw
-from raft.messages import MAX_DATAGRAM, MAX_REPLY, OK, STALE, STATUS
+from raft.messages import MAX_DATAGRAM, MAX_NUMBER, MAX_REPLY, OK, STALE, STATUS
 from raft.seal import KEY_BYTES, WINDOW, Key
 from tests.support import raises
 
@@ -178,6 +178,18 @@ def test_a_client_that_was_started_anew_is_another_channel() -> None:
     before, after = met(at), met(at)
     frames = [asked(client, 7) for client in (before, after, before, after)]
     assert all([is_let_in(at, frame) for frame in frames])
+
+
+def test_a_client_whose_numbers_are_used_up_goes_on_in_another_channel() -> None:
+    at = gate()
+    client = met(at)
+    client._copy = MAX_NUMBER - 1
+    for _ in range(2):
+        heard = at.hear(asked(client))
+        assert heard is not None and heard[0] == STATUS
+        answer = bytes(at.frame(at.reply(heard[3], 7, OK, 0)))
+        assert client.read(answer) == (NODE, 7, OK, 0, b"")
+    assert client._copy == 1
 
 
 def test_nobody_has_a_role_but_the_one_his_key_was_made_for() -> None:
