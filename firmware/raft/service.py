@@ -180,6 +180,9 @@ class Service:
             return self._reply(client, messages.NOT_LEADER)
         if not self._machine.is_valid(data):
             return self._reply(client, messages.BAD)
+        number = client[2][0].number  # of the credential
+        if self._machine.opened_by(data) not in (None, number):
+            return self._reply(client, messages.REFUSED, b"another client has opened this session")
         result = self._machine.known_result(data)
         if result is not None:
             return self._reply(client, messages.OK, result)
@@ -188,7 +191,6 @@ class Service:
         if len(self._writes) >= MAX_WAITING:
             return self._reply(client, messages.BUSY)
         try:
-            number = client[2][0].number  # of the credential
             stamped = entry(self._core.leading.stamp(), data, self._session_s, number)
             index = self._core.propose(messages.COMMAND, stamped)
         except HandingOver:

@@ -132,6 +132,11 @@ class Sessions:
         """Whether the machine has room for the well-formed `command` of a client."""
         return command == OPEN or self.machine.room_for(memoryview(command)[HEADER_BYTES:])
 
+    def opened_by(self, command):
+        """The number of the credential that has opened a command's session; None: not known."""
+        known = self._sessions.get(struct.unpack_from("<I", command, 0)[0])
+        return known and struct.unpack_from(">H", known, 12)[0]
+
     def known_result(self, command):
         """The result of a client's `command` if it was applied, and nothing came after it."""
         session, number = struct.unpack_from("<II", command, 0)

@@ -1,7 +1,8 @@
-"""What a node answers to clients when the members change around it."""
+"""What a node answers to clients when the members change around it, and when others come."""
 
-from raft import requests
-from raft.messages import ANY, APPEND, NOT_LEADER, OUT, READ
+from raft import access, requests, sessions
+from raft.calling import Caller
+from raft.messages import ANY, APPEND, NOT_LEADER, OK, OUT, READ, REFUSED, WRITE
 from raft.node import Node
 from tests.core.group import CLUSTER, letter
 from tests.flash import RamFlash
@@ -56,3 +57,38 @@ def test_who_waits_for_a_read_at_a_node_that_is_out_is_sent_elsewhere() -> None:
     node._hear_clients()
     last = client.read(clients.answers[-1])
     assert last is not None and last[1:3] == (8, NOT_LEADER)
+
+
+def test_nobody_writes_in_the_session_of_another_credential() -> None:
+    node = alone()
+    owner, thief = caller_of(node, access.WRITE, 5), caller_of(node, access.WRITE, 6)
+    clients = node.service.endpoint = Clients()
+
+    def ask(client: Caller, number: int, payload: bytes) -> tuple[int, bytes]:
+        clients.requests.append(bytes(client.frame(client.request(1, WRITE, number, payload))))
+        node._hear_clients()
+        reply = client.read(clients.answers[-1])
+        assert reply is not None and reply[1] == number
+        return reply[2], reply[4]
+
+    status, result = ask(owner, 1, sessions.OPEN)
+    assert status == OK
+    session = int.from_bytes(result[1:5], "little")
+    put = sessions.command(session, 1, requests.put(b"k", b"v"))
+
+    assert ask(thief, 2, put)[0] == REFUSED
+    assert ask(owner, 2, put)[0] == OK
+    assert ask(thief, 3, put)[0] == REFUSED  # the result, too, is the owner's alone
+    assert ask(owner, 3, put)[0] == OK
+
+
+def alone() -> Node:
+    """A node that is its own cluster, and leads it."""
+    place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
+    config = {"id": 1, "cluster": CLUSTER, "nodes": {"1": place}, "keys": [SECRET]}
+    node = Node(config, events=lambda what, **facts: None)
+    node.open(RamFlash(SECTORS))
+    offline(node)
+    node.core.tick(1000)
+    node._drive()
+    return node
