@@ -6,6 +6,7 @@ Each test writes a mark when it begins and when it ends, so that whoever reads a
 one an interpreter died in or was stopped in. What a test prints lies between the two.
 """
 
+import gc
 import sys
 
 MARK = "\x1e"  # ASCII record separator: tells our lines from what tests print
@@ -25,5 +26,8 @@ def run(module_name: str, test_names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # What lives long then lies together; else it lies everywhere in the heap, and a simulated
+    # cluster that has run for a while finds no room for anything of size.
+    gc.threshold(1 << 20)  # type: ignore[attr-defined]
     sys.path[:1] = [".", "firmware"]
     run(sys.argv[1], sys.argv[2:])

@@ -424,11 +424,11 @@ def test_another_node_s_flash_is_refused_by_name() -> None:
 
 
 def test_a_flash_of_another_format_version_is_refused() -> None:
-    for version in (2, 4):
+    for version in (3, 5):
         flash = RamFlash(SECTORS)
         Store(flash, NODE).append(True, 1, 1, 0, ())
         sector = flash.sector(0)
-        assert sector[4] == 3
+        assert sector[4] == 4
         sector[4] = version
         struct.pack_into("<I", sector, HEADER_BYTES - 4, crc32(sector[: HEADER_BYTES - 4]))
         flash.fill(0, sector)
@@ -463,7 +463,7 @@ def test_a_head_has_the_documented_fields_and_length() -> None:
     end = store.end
     sector = flash.sector(0)
     head = struct.unpack_from(HEAD, sector)
-    assert head[:7] == (b"RAFT", 3, NODE, 2, 0, 7, 5)  # .., vote, sequence, term, next index
+    assert head[:7] == (b"RAFT", 4, NODE, 2, 0, 7, 5)  # .., vote, sequence, term, next index
     assert head[7:10] == (3, 9, 0)  # the term before that, the doubt, the oldest sector needed
     assert head[10] == 77
     assert crc32(sector[:44]) == struct.unpack_from("<I", sector, 44)[0]
@@ -475,6 +475,6 @@ def test_a_head_has_the_documented_fields_and_length() -> None:
 
     # then it tells of the one before: how far back it was begun, its end and its lowest entry
     head = struct.unpack_from(HEAD, flash.sector(1))
-    assert head[:7] == (b"RAFT", 3, NODE, 0, 1, 8, 6)
+    assert head[:7] == (b"RAFT", 4, NODE, 0, 1, 8, 6)
     assert head[7:] == (6, 9, 1, 77, 1, end, 5)
     assert struct.calcsize(HEAD) + 4 == HEADER_BYTES

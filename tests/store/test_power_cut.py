@@ -86,7 +86,7 @@ def test_nor_does_one_in_an_erase_on_the_way_of_a_write() -> None:
 
     life = lead(Life(3, sample, is_busy=True))
 
-    assert sample.cuts >= 60 and life.store.late_erases > 5
+    assert sample.cuts >= 60 and life.store.late_erases > 3
 
 
 def test_nor_does_one_behind_a_device_fault() -> None:
