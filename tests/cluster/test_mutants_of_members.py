@@ -141,7 +141,7 @@ RARE: dict[type, int] = {
     TwoChangesAtOnce: 45,
     RemovedLeaderDoesNotStand: 34,
     LeaseAfterTheWordToStand: 245,
-    BlankNodeVotes: 183,
+    BlankNodeVotes: 303,
 }
 
 
