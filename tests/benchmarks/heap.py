@@ -1,4 +1,4 @@
-"""The heap of a leader and of a follower of five, with 124 KB each, on i386 MicroPython."""
+"""The heap of a leader and of a follower of five, with 128 KB each, on i386 MicroPython."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from host_tools.micropython import interpreters
 from tests.clusters import free_cluster
 from tests.keys import SECRET
 
-HEAP = "124k"
+HEAP = "128k"
 COMMANDS = 1000
 KEYS = 10
 FLASH_KB = 256
