@@ -234,7 +234,7 @@ class Gate:
 
     def _begin(self, name):
         """A new channel of that name, let in with the present challenge."""
-        challenge = self.challenge
+        challenge = self.challenge  # to forget another channel may change it
         if name not in self._channels:
             own = [other for other in self._channels if other[1] == name[1]]
             if name[1] != OWNER and len(own) >= MAX_OWN_CHANNELS:
@@ -245,6 +245,7 @@ class Gate:
         return channel
 
     def _forget_one(self, names):
+        """Of these channels the one that is unused longest; nothing that came by it may again."""
         name = min(names, key=lambda name: self._channels[name].used)
         if self._channels.pop(name).challenge == self.challenge:
             self.challenge = nonce(self._draw)

@@ -141,13 +141,8 @@ class Greeter:
             self._learn(peer, address)
         back = self._question_back(peer, incarnation, address)
         if question != NOTHING:
-            self._send(
-                key,
-                peer,
-                back,
-                question,
-                sender if self._is_auto(peer) else self._client_port_of(peer),
-            )
+            where = sender if self._is_auto(peer) else self._client_port_of(peer)
+            self._send(key, peer, back, question, where)
         return True
 
     def _question_back(self, peer, incarnation, address):

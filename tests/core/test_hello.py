@@ -469,8 +469,8 @@ def test_addresses_of_this_interpreter_are_read_and_given_another_port() -> None
     assert with_port(address, 7101) == resolve("127.0.0.1", 7101)
 
 
-def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -> None:
-    # given a node that is alone, and looks for nobody
+def alone() -> Node:
+    """A node that is its own cluster, and leads it."""
     place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
     config = {
         "id": 1, "cluster": "demo", "keys": [SECRET], "nodes": {"1": place}, "state_kb": 1,
@@ -479,7 +479,14 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
     node.open(RamFlash(32))
     node.core.tick(1000)
     node._drive()
-    assert node.core.role == LEADER and node.greeter.asked == {}
+    assert node.core.role == LEADER
+    return node
+
+
+def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -> None:
+    # given a node that is alone, and looks for nobody
+    node = alone()
+    assert node.greeter.asked == {}
 
     # when one is added that may be anywhere
     added = record(2, LEARNER, 0, "auto", PORT, CLIENT_PORT)
@@ -505,14 +512,7 @@ def test_a_node_looks_for_a_member_from_when_it_is_added_until_it_is_removed() -
 
 
 def test_a_member_whose_name_nobody_knows_is_looked_for() -> None:
-    place = {"host": "127.0.0.1", "port": 0, "client_port": 0}
-    config = {
-        "id": 1, "cluster": "demo", "keys": [SECRET], "nodes": {"1": place}, "state_kb": 1,
-    }  # fmt: skip
-    node = Node(config, events=lambda what, **facts: None)
-    node.open(RamFlash(32))
-    node.core.tick(1000)
-    node._drive()
+    node = alone()
 
     named = record(2, LEARNER, 0, "no such name", PORT, CLIENT_PORT)
     node.core.change(node.core.members.with_member(named))
