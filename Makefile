@@ -115,6 +115,11 @@ $(VENV)/dev: $(VENV)/runtime
 	@$(PIP) install --upgrade --target $(VENV)/typings '$(STUBS)' || { $(no_install); }
 	@touch $@
 
+$(VENV)/proof: $(VENV)/dev
+	@echo "Installing what draws curves and counts branches into $(VENV)/ ..."
+	@$(PIP) install --editable '.[proof]' || { $(no_install); }
+	@touch $@
+
 $(VENV)/firmware: $(VENV)/runtime
 	@echo "Installing mpflash into $(VENV)/ ..."
 	@$(PIP) install --editable '.[firmware]' || { $(no_install); }
