@@ -16,9 +16,10 @@ from raft import admin
 from raft.compaction import Compaction
 from raft.core import LEADER, Core, Refused
 from raft.members import LEARNER, STANDBY, Members, founders, record
-from tests.cluster.clients import _READ, CLIENTS, PEERS, Client
+from tests.cluster.chance import Chance
+from tests.cluster.clients import CLIENTS, PEERS, Client
 from tests.cluster.invariants import EagerCompaction, configurations
-from tests.cluster.simulator import HEAL_MS, US, Board, Plan, World
+from tests.cluster.simulator import HEAL_MS, US, Board, Plan, World, is_sound
 from tests.dice import Dice
 from tests.flash import RamFlash
 from tests.store.model import Model
@@ -63,10 +64,8 @@ class CompactionOfNews(EagerCompaction):
 class ChurnClient(Client):
     """It asks any node for what it wants to read."""
 
-    def _choose(self) -> None:
-        super()._choose()
-        if self._what == _READ and self.dice.one_in(2):
-            self._node = self.dice.pick(self.world.nodes())
+    def _reader(self, node: int) -> int:
+        return self.dice.pick(self.world.nodes()) if self.dice.one_in(2) else node
 
 
 class ChurnWorld(World):
@@ -80,15 +79,16 @@ class ChurnWorld(World):
     plan: ChurnPlan
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, seed: int, trace=None, parts=None, adapt=None
+        self, seed: int, trace=None, parts=None, adapt=None, chance: "Chance | None" = None
     ) -> None:
         with_news = {"Compaction": CompactionOfNews}
         with_news.update(parts or {})
-        super().__init__(seed, trace, with_news, adapt)
+        super().__init__(seed, trace, with_news, adapt, chance)
         self._administrator = self.dice_of(ADMINISTRATOR)
         self._to_erase: list[Board] = []  # once their removal is committed
         self._erased: dict[int, int] = {}  # node -> when
-        self._next_change()
+        if self.chance.is_free:
+            self._next_change()
 
     def config(self, board: Board) -> dict[str, object]:
         config = super().config(board)
@@ -117,7 +117,8 @@ class ChurnWorld(World):
         for board in self._to_erase[:]:
             if self._is_out(board):
                 self._to_erase.remove(board)
-                self._erase(board)
+                keeps = 0 if self._administrator.one_in(2) else 1
+                self.does("erase", board.id, keeps)
         leaders = [board for board in self.leaders() if self.now >= board.busy_until]
         if leaders:
             name = self._administrator.pick(self.plan.changes)
@@ -126,10 +127,18 @@ class ChurnWorld(World):
             getattr(self, "_" + name)(leader)
         self._next_change()
 
-    def _order(self, leader: Board, order: bytes) -> None:
-        """Let it do what it is told, as if a client had asked for it."""
+    def do_order(self, leads: int, order: bytes) -> None:
+        """Let a leader do what it is told, as if a client had asked for it.
+
+        It removes nobody if what is left may be two, of which one has just lost its memory.
+        """
+        leader = self.boards[leads - 1]
         node = leader.node
-        assert node
+        if not node or not node.core.leading or self.now < leader.busy_until:
+            return
+        if order[0] == admin.REMOVE and not self._are_sound():
+            if not all(len(members.voters) > 3 for members in self._in_force()):
+                return
 
         def obey() -> None:
             node.pass_time()
@@ -150,10 +159,10 @@ class ChurnWorld(World):
             return
         board = self._administrator.pick(free)
         if not board.is_installed:
-            self._install(board)
+            self.does("install", board.id)
         role = LEARNER if self._administrator.one_in(4) else STANDBY
         new = self._record(board, role)
-        self._order(leader, bytes((admin.ADD,)) + new)
+        self.does("order", leader.id, bytes((admin.ADD,)) + new)
 
     def _record(self, board: Board, role: int) -> bytes:
         priority = self._administrator.pick(self.plan.priorities)
@@ -163,8 +172,11 @@ class ChurnWorld(World):
         erased = self._erased.get(board.id)
         return board.is_installed or erased is None or self.now - erased >= ERASING_US
 
-    def _install(self, board: Board) -> None:
+    def do_install(self, node: int) -> None:
         """Power on a board that has never been a member, or is as if."""
+        board = self.boards[node - 1]
+        if board.is_installed or not self._is_ready(board):
+            return
         board.is_installed = board.joins = True
         watch = self.watch
         for promises in (watch.votes, watch.acknowledged):
@@ -184,9 +196,7 @@ class ChurnWorld(World):
         self._take_away(leader, leader.id)
 
     def _take_away(self, leader: Board, node: int) -> None:
-        """Remove it, unless what is left is two, of which one has just lost its memory."""
-        if all(len(members.voters) > 3 for members in self._in_force()) or self._are_sound():
-            self._order(leader, bytes((admin.REMOVE, node)))
+        self.does("order", leader.id, bytes((admin.REMOVE, node)))
 
     def _replace(self, leader: Board) -> None:
         node = self._member(leader)
@@ -200,19 +210,20 @@ class ChurnWorld(World):
         members = leader.node.core.members
         for node in members.others:
             if members.role(node) == LEARNER:
-                return self._order(leader, bytes((admin.PROMOTE, node)))
+                self.does("order", leader.id, bytes((admin.PROMOTE, node)))
+                return
 
     def _prefer(self, leader: Board) -> None:
         assert leader.node
         node = self._member(leader)
         new = self._record(self.boards[node - 1], STANDBY)  # which doesn't matter
-        self._order(leader, bytes((admin.ADD,)) + new)
+        self.does("order", leader.id, bytes((admin.ADD,)) + new)
 
     def _transfer(self, leader: Board) -> None:
         assert leader.node
         voters = leader.node.core.members.voters
         node = 0 if self._administrator.one_in(3) else self._administrator.pick(voters)
-        self._order(leader, bytes((admin.TRANSFER, node)))
+        self.does("order", leader.id, bytes((admin.TRANSFER, node)))
 
     # Boards that are no members
 
@@ -231,7 +242,10 @@ class ChurnWorld(World):
             found += [Members(data) for index, data in known if index > last]
         return found
 
-    def _erase(self, board: Board) -> None:
+    def do_erase(self, node: int, keeps_identity: int) -> None:
+        board = self.boards[node - 1]
+        if not board.is_installed or not self._is_out(board):
+            return
         self.note("n%d is erased", board.id)
         self.watch.count("erased")
         if board.node:
@@ -243,21 +257,18 @@ class ChurnWorld(World):
         self.watch.disks[board.id] = board.disk
         self.watch.rotten.discard(board.id)
         self._erased[board.id] = self.now
-        if self._administrator.one_in(2):
+        if not keeps_identity:
             board.identity = 0  # else it will be seen that something is gone
         elif board.identity:
             board.has_lost = True
 
-    def _one_that_may_lose(self) -> "Board | None":
-        if any(len(members.voters) < 3 for members in self._in_force()) or not self._are_sound():
-            return None
-        board = self._victim()
-        if not is_sound(board):
-            return None
-        if not board.identity and self.plan.remembers:
-            return None
-        board.has_lost = True
-        return board
+    def _may_anybody_lose(self) -> bool:
+        if any(len(members.voters) < 3 for members in self._in_force()):
+            return False
+        return self._are_sound()
+
+    def _may_lose(self, board: Board) -> bool:
+        return is_sound(board) and (board.identity > 0 or not self.plan.remembers)
 
     def _are_sound(self) -> bool:
         """Whether all members are up, and none has lost something."""
@@ -268,8 +279,13 @@ class ChurnWorld(World):
         """One is without power for so long that it may be taken for dead."""
         board = self._victim()
         if board.node:
+            self.does("die", board.id, self.dice.draw(*DEAD_US))
+
+    def do_die(self, node: int, us: int) -> None:
+        board = self.boards[node - 1]
+        if board.node:
             board.power_off()
-            self.at(self.now + self.dice.draw(*DEAD_US), board.id, self._boot, board)
+            self.at(self.now + us, board.id, self._boot, board)
 
     # The end
 
@@ -312,7 +328,3 @@ class ChurnWorld(World):
         knows = [node for node in core.members.voters if node in leader.members.ids]
         # Nor does one ask that can't trust its flash.
         return core.role_name() == "out" or core.role != LEADER and (not knows or core.doubt > 0)
-
-
-def is_sound(board: Board) -> bool:
-    return board.node is not None and not board.node.core.doubt and not board.has_lost

@@ -22,7 +22,14 @@ REFUSED_US = (1000, 30_000)  # between a refusal and the next attempt
 WATCH_US = (20_000, 1_500_000)  # until a question is asked anew, of another node
 KEYS = (b"a", b"b", b"c")
 
-_OPEN, _WRITE, _READ = "open", "write", "read"
+# What a client asks for
+OPEN = "open"
+PUT = "put"
+DELETE = "delete"
+CAS = "cas"  # put, if the value is what it has read last
+READ = "read"
+READ_OF_LEADER = "read-of-leader"
+READS = (READ, READ_OF_LEADER)
 
 
 class Watcher:
@@ -87,6 +94,7 @@ class Client:
     def __init__(self, world, number: int) -> None:  # type: ignore[no-untyped-def]
         self.world = world
         self.number = number
+        self.name = "c%d" % number
         self.dice = world.dice_of(number)
         self.done = 0
         self.is_idle = True
@@ -96,7 +104,7 @@ class Client:
         self._command = 0  # number of the latest command of the session
         self._request = 0  # number of the latest request
         self._turn = 0  # timers of earlier turns are void
-        self._what = _OPEN
+        self._what = OPEN
         self._key = b""
         self._payload = b""
         self._told = 0  # what clients knew when the request was first sent
@@ -105,61 +113,88 @@ class Client:
 
     def _wait(self, between: tuple[int, int]) -> None:
         self._turn += 1
-        time = self.world.now + self.dice.draw(*between)
-        self.world.at(time, self.number, self._act, self._turn)
+        low, high = between
+        typical = (low + high) // 2
+        us = self.world.decides(self.name, "waits", typical, self.dice.draw(low, high))
+        self.world.at(self.world.now + us, self.number, self._act, self._turn)
 
     def _act(self, turn: int) -> None:
         if turn != self._turn:
             return
-        if self.is_idle:
-            if self.world.draining:
-                return
+        if not self.is_idle:
+            self._ask()
+        elif self.world.chance.is_free and not self.world.draining:
             self._choose()
-        self._ask()
 
     def _choose(self) -> None:
-        """Decide what to ask for next."""
+        """Decide what to ask for next, and whom."""
         dice = self.dice
+        key = dice.pick(KEYS)
+        # A leader that was deposed must be asked, too.
+        node = dice.pick(self.world.nodes()) if dice.one_in(4) else self._node
+        size = 0
+        if not self._session:
+            what = OPEN
+        elif dice.below(10) < self.world.plan.reads:
+            what = READ_OF_LEADER if dice.one_in(3) else READ
+            node = self._reader(node)
+        else:
+            size = dice.below(self.world.plan.value_bytes)
+            choice = dice.below(8)
+            what = DELETE if choice == 0 else CAS if choice < 3 else PUT
+        self.world.does("request", self.number, what, key.decode(), size, node)
+
+    def _reader(self, node: int) -> int:
+        """Whom it asks what it wants to read, if it would ask that one."""
+        return node
+
+    def begin(self, what: str, key: bytes, size: int, node: int) -> None:
+        """Ask a node for something; with a value of `size` bytes more than it needs.
+
+        Unless it waits for something else, or has a session to open or to use.
+        """
+        if not self.is_idle or (what == OPEN) == (self._session > 0):
+            return
         self.is_idle = False
         self._request += 1
         self._told = self.world.watch.told
-        self._key = dice.pick(KEYS)
-        if dice.one_in(4):  # a leader that was deposed must be asked, too
-            self._node = dice.pick(self.world.nodes())
-        if not self._session:
-            self._what = _OPEN
+        self._what, self._key, self._node = what, key, node
+        if what == OPEN:
             self._payload = sessions.OPEN
-        elif dice.below(10) < self.world.plan.reads:
-            self._what = _READ
-            how = messages.LEADER if self.dice.one_in(3) else messages.ANY
-            self._payload = requests.read(requests.get_query(self._key), how)
+        elif what in READS:
+            how = messages.LEADER if what == READ_OF_LEADER else messages.ANY
+            self._payload = requests.read(requests.get_query(key), how)
         else:
-            self._what = _WRITE
             self._command += 1
-            self._payload = sessions.command(self._session, self._command, self._new_command())
+            self._payload = sessions.command(self._session, self._command, self._command_of(size))
+        self._ask()
 
-    def _new_command(self) -> bytes:
-        dice = self.dice
-        value = b"%d.%d" % (self.number, self._command)
-        value += bytes(dice.below(self.world.plan.value_bytes))
-        choice = dice.below(8)
-        if choice == 0:
+    def _command_of(self, size: int) -> bytes:
+        if self._what == DELETE:
             return requests.delete(self._key)
-        if choice < 3:
+        value = b"%d.%d" % (self.number, self._command) + bytes(size)
+        if self._what == CAS:
             return requests.cas(self._key, self._seen.get(self._key), value)
         return requests.put(self._key, value)
 
     def _send(self, node: int) -> None:
-        kind = messages.READ if self._what == _READ else messages.WRITE
+        kind = messages.READ if self._what in READS else messages.WRITE
         n = self._caller.request(node, kind, self._request, self._payload)
         frame = bytes(self._caller.frame(n))
         self.world.send((self.number, CLIENT), (node, CLIENTS), frame)
 
     def _ask(self) -> None:
         self._send(self._node)
-        if self.dice.one_in(2):  # if it hears nothing, it may ask another one
-            self._node = self.dice.pick(self.world.nodes())
+        # If it hears nothing, it may ask another one.
+        other = self.dice.pick(self.world.nodes()) if self.dice.one_in(2) else self._node
+        self._node = self._decided(other)
         self._wait(RETRY_US)
+
+    def _decided(self, other: int) -> int:
+        """Whom it asks next, unless it is told better: typically, one after the other."""
+        nodes = self.world.nodes()
+        later = [node for node in nodes if node > self._node]
+        return self.world.decides(self.name, "asks", (later or nodes)[0], other)
 
     def hear(self, datagram: bytes) -> None:
         """A datagram has arrived."""
@@ -176,7 +211,7 @@ class Client:
             self.is_idle = True
             self._wait(SLEEP_US if self.dice.one_in(50) else PAUSE_US)
         elif status == messages.NOT_LEADER:
-            self._node = leader or self.dice.pick(self.world.nodes())
+            self._node = leader or self._decided(self.dice.pick(self.world.nodes()))
             self._wait(REFUSED_US)
         elif status == messages.STALE:
             if result:
@@ -187,11 +222,11 @@ class Client:
 
     def _take(self, result: bytes) -> None:
         watch = self.world.watch
-        if self._what == _READ:
+        if self._what in READS:
             value = requests.get_answer(result)
             watch.client_read(self._key, value, self._told)
             self._seen[self._key] = value
-        elif self._what == _OPEN:
+        elif self._what == OPEN:
             self._session = struct.unpack_from("<I", result, 1)[0]
             watch.client_opened(self._session)
         else:

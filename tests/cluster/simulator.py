@@ -18,18 +18,13 @@ from heapq import heappop, heappush
 import raft.node
 from raft.core import LEADER
 from raft.leading import OTHERS_PACE_MS
-from raft.messages import (
-    EMPTY_BYTES,
-    MAX_DATAGRAM,
-    PEER_BYTES,
-    Message,
-    parse,
-)
+from raft.messages import MAX_DATAGRAM, Message
 from raft.node import Node
-from raft.seal import SEAL_BYTES
 from raft.store import StoreError
 from raft.udp import MAX_SEARCHES, Endpoint
+from tests.cluster.chance import Chance
 from tests.cluster.clients import CLIENT, CLIENTS, PEERS, Client, Watcher
+from tests.cluster.datagrams import describe, garbled, spoilt_at
 from tests.cluster.invariants import (
     EagerCompaction,
     Life,
@@ -54,6 +49,7 @@ PROGRAM_US = (1000, 5000)  # of one page
 ERASE_US = (45_000, 300_000)  # of one sector
 WAKE_US = 2_000  # until a task has its turn
 TICK_US = 10_000  # by so much a timer of MicroPython's asyncio may be late
+DOWN_US = 100_000  # without power, typically
 TRACE_LINES = 60  # shown of a run that failed
 
 HOSTS = 256  # more than there are nodes and clients
@@ -101,13 +97,15 @@ class Board:
     def __init__(self, world: "World", number: int) -> None:
         self.world = world
         self.id = number
+        self.name = "n%d" % number
         self.dice = world.dice_of(number)
         self.flash = RamFlash(world.plan.sectors)
         if world.plan.old_flash:
             junk = self.dice.bytes(256) * (SECTOR_BYTES // 256)
             for sector in range(world.plan.sectors):
                 self.flash.fill(sector, junk)
-        self.rate = self.dice.draw(900, 1100)  # its ms in 1,000 ms of virtual time
+        # Its ms in 1,000 ms of virtual time
+        self.rate = world.decides(self.name, "clock", 1000, self.dice.draw(900, 1100))
         self.node: SimNode | None = None
         self.life: Life | None = None
         self.lives = 0
@@ -129,6 +127,14 @@ class Board:
 
     def save(self, identity: int) -> None:
         self.identity = identity
+
+    def draw(self, low: int, high: int) -> int:
+        """What the driver wants of an interpreter."""
+        drawn = self.dice.draw(low, high)
+        if [low, high] != self.world.plan.election_ms:
+            return drawn
+        of_all = self.id * (high - low) // (len(self.world.plan.voters) + 1)
+        return self.world.decides(self.name, "timeout", min(low + of_all, high), drawn)
 
     def ticks_ms(self) -> int:
         return self.world.now // US * self.rate // 1000
@@ -209,7 +215,7 @@ class SimNode(Node):
             "Endpoint": lambda *how: Socket(board, *how),
             "Log": lambda store: WatchedLog(store, world.plan.ram_bytes),
             "Store": WatchedStore,
-            "interpreter": board.dice,  # whose `draw` the driver wants
+            "interpreter": board,
             "resolve": lambda host, port: (int(host), port),
         }
         stand_ins.update(world.parts)
@@ -269,7 +275,8 @@ class World:
 
     trace: called with each line of what happens, or None. parts: what to use in place of the
     real parts of a node, by their names in `raft.node`. adapt: may change the plan that it is
-    called with. steps: events so far.
+    called with. chance: decides what happens; by default, what the seed's dice have drawn.
+    steps: events so far.
     """
 
     PLAN = Plan
@@ -283,7 +290,7 @@ class World:
     )  # fmt: skip
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, seed: int, trace=None, parts=None, adapt=None
+        self, seed: int, trace=None, parts=None, adapt=None, chance: "Chance | None" = None
     ) -> None:
         self.trace = trace
         self.parts = parts or {}
@@ -293,6 +300,9 @@ class World:
         if adapt:
             adapt(self.plan)
         self.now = 0
+        self.chance = chance or Chance()
+        self.chance.begin(self)
+        self.decides = self.chance.decides
         self.steps = 0
         self.healing_ms = 0  # how long it took
         self.draining = False
@@ -312,7 +322,8 @@ class World:
             self.clients.append(Watcher(self, first + self.plan.clients + i))
         for board in self.installed():
             self._boot(board)
-        self._next_fault()
+        if self.chance.is_free:
+            self._next_fault()
 
     def config(self, board: Board) -> dict[str, object]:
         nodes = {
@@ -345,6 +356,11 @@ class World:
         self.watch.now_us = self.now
         self.steps += 1
         function(argument)
+
+    def does(self, what: str, *facts: object) -> None:
+        """Let somebody do something: `do_` and its name is the method, and a script can say it."""
+        self.chance.happens(what, facts)
+        getattr(self, "do_" + what)(*facts)
 
     def note(self, line: str, *facts: object) -> None:
         if self.trace:
@@ -408,14 +424,15 @@ class World:
             self._wake(board)
 
     def _flash_us(self, board: Board, typical: int, worst: int) -> int:
-        return (
-            board.dice.draw(typical, worst) if board.dice.one_in(self.plan.slow_flash) else typical
-        )
+        is_slow = board.dice.one_in(self.plan.slow_flash)
+        drawn = board.dice.draw(typical, worst) if is_slow else typical
+        return self.decides(board.name, "flash", typical, drawn)
 
     def _wake(self, board: Board) -> None:
         if not board.is_woken:
             board.is_woken = True
-            time = max(self.now + board.dice.below(WAKE_US), board.busy_until)
+            wait = self.decides(board.name, "wakes", WAKE_US // 2, board.dice.below(WAKE_US))
+            time = max(self.now + wait, board.busy_until)
             self.at(time, board.id, self._turn, (board, board.lives))
 
     def _turn(self, who: tuple[Board, int]) -> None:
@@ -439,7 +456,8 @@ class World:
         leading = board.node.core.leading
         if leading and leading.others_wait:
             due = min(due, OTHERS_PACE_MS)
-        time = self.now + due * US * 1000 // board.rate + board.dice.below(TICK_US)
+        late = self.decides(board.name, "timer", TICK_US // 2, board.dice.below(TICK_US))
+        time = self.now + due * US * 1000 // board.rate + late
         self.at(time, board.id, self._timer, (board, board.lives))
 
     def _timer(self, who: tuple[Board, int]) -> None:
@@ -456,8 +474,9 @@ class World:
     def _crash(self, board: Board) -> None:
         if board.node:
             board.power_off()
-            time = self.now + board.dice.below(self.plan.down_ms) * US
-            self.at(time, board.id, self._boot, board)
+            drawn = board.dice.below(self.plan.down_ms) * US
+            down = self.decides(board.name, "down", DOWN_US, drawn)
+            self.at(self.now + down, board.id, self._boot, board)
 
     # Network
 
@@ -472,13 +491,16 @@ class World:
         if dice is None:
             dice = self._links[link] = self.dice_of(link)
         plan = self.plan
+        copies = []
         for _ in range(2 if plan.doubled and dice.below(1000) < plan.doubled else 1):
             if not plan.loss or dice.below(1000) >= plan.loss:
                 late = plan.late and dice.below(1000) < plan.late
                 delay = dice.draw(*(plan.late_us if late else plan.delay_us))
                 is_garbled = plan.garbled and dice.below(1000) < plan.garbled
-                arriving = garbled(data, dice) if is_garbled else data
-                self.at(self.now + delay, link, self.arrive, (sender, to, arriving))
+                copies.append((delay, spoilt_at(data, dice) if is_garbled else None))
+        for delay, spoilt in self.chance.fate(sender, to, data, copies):
+            arriving = data if spoilt is None else garbled(data, *spoilt)
+            self.at(self.now + delay, link, self.arrive, (sender, to, arriving))
 
     def arrive(self, letter: tuple[tuple[int, int], tuple[int, int], bytes]) -> None:
         sender, to, data = letter
@@ -494,12 +516,14 @@ class World:
         if len(box) >= self.plan.mailbox:
             return
         box.append(data if to[1] == PEERS else (data, sender))  # type: ignore[arg-type]
-        if self.now < board.busy_until or board.is_woken or board.dice.one_in(4):
+        if self.now < board.busy_until or board.is_woken:
+            self._wake(board)
+        elif self.decides(board.name, "lingers", 0, int(board.dice.one_in(4))):
             self._wake(board)  # others may arrive until then
         else:
             self._run(board, board.node._hear_peers if to[1] == PEERS else board.node._hear_clients)
 
-    # Faults
+    # Faults: dice decide when and to whom something happens ...
 
     def _next_fault(self) -> None:
         mean = self.plan.fault_ms
@@ -522,73 +546,125 @@ class World:
     def _cut_halves(self) -> None:
         side = [self.dice.one_in(2) for _ in self.boards]
         nodes = self.nodes()
-        self.cut = {(a, b) for a in nodes for b in nodes if side[a - 1] != side[b - 1]}
+        self.does("cut", {(a, b) for a in nodes for b in nodes if side[a - 1] != side[b - 1]})
 
     def _cut_off_one(self) -> None:
         one = self._victim().id
-        self.cut = {(one, b) for b in self.nodes()} | {(b, one) for b in self.nodes()}
+        self.does("cut", {(one, b) for b in self.nodes()} | {(b, one) for b in self.nodes()})
 
     def _cut_one_way(self) -> None:
         one = self._victim().id
         others = [b for b in self.nodes() if self.dice.below(4)]
         hears = self.dice.one_in(2)
-        self.cut = {(one, b) if hears else (b, one) for b in others}
+        self.does("cut", {(one, b) if hears else (b, one) for b in others})
 
     def _cut_to_ring(self) -> None:
         nodes = self.nodes()
         ring = [(a, b) for a, b in zip(nodes, nodes[1:] + nodes[:1])]
-        self.cut = {
-            (a, b) for a in nodes for b in nodes if (a, b) not in ring and (b, a) not in ring
-        }
+        cut = {(a, b) for a in nodes for b in nodes if (a, b) not in ring and (b, a) not in ring}
+        self.does("cut", cut)
 
     def _restore(self) -> None:
-        self.cut = set()
+        self.does("cut", set())
 
     def _crash_one(self) -> None:
-        self._crash(self._victim())
+        self.does("crash", self._victim().id)
 
     def _crash_in_program(self) -> None:
-        board = self._victim()
-        board.flash.power_bytes = self.dice.below(self.dice.pick((20, 100, 1000)))
-        board.flash.half_erased = self.dice.below(SECTOR_BYTES)
+        node = self._victim().id
+        power = self.dice.below(self.dice.pick((20, 100, 1000)))
+        self.does("lose_power", node, power, self.dice.below(SECTOR_BYTES))
 
     def _crash_in_sending(self) -> None:
-        self._victim().sends = self.dice.below(8)
+        datagrams = self.dice.below(8)
+        self.does("fall_silent", self._victim().id, datagrams)
 
     def _flash_fault(self) -> None:
-        self._victim().flash.failures = 1
+        self.does("fail_to_program", self._victim().id)
 
     def _rot(self) -> None:
-        """A bit turns, of what isn't the last program: that would look like a torn one."""
         board = self._one_that_may_lose()
         if board:
-            if self.dice.one_in(2):
-                self._crash(board)
-            board.flash.rot(self.dice)
+            crashes = int(self.dice.one_in(2))
+            self.does("rot", board.id, crashes, self.dice.state)
 
     def _wipe(self) -> None:
         board = self._one_that_may_lose() if self.plan.remembers else None
         if board:
-            self._crash(board)
-            board.flash = RamFlash(self.plan.sectors)
+            self.does("wipe", board.id)
 
     def _one_that_may_lose(self) -> "Board | None":
-        """A node that is about to lose something. All others must be sound."""
-        for board in self.boards:
-            if not board.node or board.node.core.doubt or board.has_lost:
-                return None
-        board = self._victim()
-        if len(self.boards) < 3 or not board.identity and self.plan.remembers:
+        """A node that is about to lose something."""
+        if not self._may_anybody_lose():
             return None
-        board.has_lost = True
-        return board
+        board = self._victim()
+        return board if self._may_lose(board) else None
+
+    def _may_anybody_lose(self) -> bool:
+        """Whether all are sound: all others must be, when one loses something."""
+        return all(is_sound(board) for board in self.boards)
+
+    def _may_lose(self, board: Board) -> bool:
+        """Whether this one may be the one."""
+        return len(self.boards) >= 3 and (board.identity > 0 or not self.plan.remembers)
 
     def _crash_all(self) -> None:
         for board in self.installed():
-            self._crash(board)
+            self.does("crash", board.id)
 
     def _stall(self) -> None:
-        self._victim().busy_until = self.now + self.dice.draw(20, 700) * US
+        us = self.dice.draw(20, 700) * US
+        self.does("stand_still", self._victim().id, us)
+
+    # ... and what happens then a script may say as well, whatever it leaves out of what was before
+    # it: so this looks for itself whether it is fair.
+
+    def do_request(self, client: int, what: str, key: str, size: int, node: int) -> None:
+        asks = self.clients[client - 1 - len(self.boards)]
+        assert isinstance(asks, Client)
+        asks.begin(what, key.encode(), size, node)
+
+    def do_cut(self, links: set[tuple[int, int]]) -> None:
+        """From now on these links, (from, to), carry nothing, and all others do."""
+        self.cut = links
+
+    def do_crash(self, node: int) -> None:
+        self._crash(self.boards[node - 1])
+
+    def do_lose_power(self, node: int, power_bytes: int, half_erased: int) -> None:
+        """The power fails when so many bytes more have been programmed: see `RamFlash`."""
+        flash = self.boards[node - 1].flash
+        flash.power_bytes, flash.half_erased = power_bytes, half_erased
+
+    def do_fall_silent(self, node: int, datagrams: int) -> None:
+        """The power fails when so many datagrams more have left."""
+        self.boards[node - 1].sends = datagrams
+
+    def do_fail_to_program(self, node: int) -> None:
+        self.boards[node - 1].flash.failures = 1
+
+    def do_rot(self, node: int, crashes: int, dice: int) -> None:
+        """A bit turns, of what isn't the last program: that would look like a torn one.
+
+        dice: the state of those that decide which.
+        """
+        board = self.boards[node - 1]
+        if self._may_anybody_lose() and self._may_lose(board):
+            board.has_lost = True
+            if crashes:
+                self._crash(board)
+            self.dice.state = dice
+            board.flash.rot(self.dice)
+
+    def do_wipe(self, node: int) -> None:
+        board = self.boards[node - 1]
+        if self._may_anybody_lose() and self._may_lose(board):
+            board.has_lost = True
+            self._crash(board)
+            board.flash = RamFlash(self.plan.sectors)
+
+    def do_stand_still(self, node: int, us: int) -> None:
+        self.boards[node - 1].busy_until = self.now + us
 
     # The end of all faults
 
@@ -643,29 +719,9 @@ class World:
         return "clients %s wait" % waiting if waiting else ""
 
 
-def garbled(data: bytes, dice: Dice) -> bytes:
-    """A datagram that has been cut off, or in which a byte has changed."""
-    at = dice.below(len(data))
-    return data[:at] if dice.one_in(4) else data[:at] + dice.bytes(1) + data[at + 1 :]
-
-
-def describe(data: bytes) -> str:
-    """A datagram between nodes, readable."""
-    m = Message()
-    if len(data) < EMPTY_BYTES or not parse(data, m, PEER_BYTES, len(data) - SEAL_BYTES):
-        return "what is no message arrives"
-    entries: list[tuple[int, int, bytes]] = list(m.entries)
-    return "n%d <- n%d %s t%d i%d/%d c%d r%d%s" % (
-        m.dst, m.src, KINDS[m.kind], m.term, m.index, m.log_term, m.commit, m.ctx,
-        "".join(" e%d" % entry[0] for entry in entries),
-    )  # fmt: skip
-
-
-KINDS = (
-    "", "pre-vote?", "pre-vote", "vote?", "vote", "append", "commit", "accepted", "rejected",
-    "rescue", "snapshot", "piece held", "trust", "held", "not held", "stand!", "read?",
-    "read from", "out",
-)  # fmt: skip
+def is_sound(board: Board) -> bool:
+    """Whether it is up, and trusts its flash."""
+    return board.node is not None and not board.node.core.doubt and not board.has_lost
 
 
 def run(  # type: ignore[no-untyped-def]
