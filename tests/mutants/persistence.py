@@ -1,0 +1,182 @@
+"""Mistakes in what has to be in flash, and when; and in what to do if it is there no more."""
+
+from raft.core import NOBODY, Core, Ready
+from raft.leading import Leading
+from raft.messages import (
+    APPEND,
+    APPEND_REJECT,
+    APPEND_REPLY,
+    DOUBT_REJECT,
+    DOUBT_REPLY,
+    Message,
+)
+from raft.store import Store
+from tests.cluster.invariants import WatchedStore
+from tests.mutants.mutant import Mutant
+from tests.store.model import Write
+
+
+class VoteNotSavedBeforeTheAnswer(Core):
+    """A vote isn't durable when it is given.
+
+    PySyncObj#84
+    """
+
+    def ready(self) -> Ready | None:
+        ready: Ready | None = super().ready()
+        if ready and ready.term == self._saved_term:
+            ready.save = False
+        return ready
+
+
+class TermNotSavedBeforeTheAnswer(Core):
+    """A term without a vote isn't durable when it is answered in.
+
+    PySyncObj#84
+    """
+
+    def ready(self) -> Ready | None:
+        ready: Ready | None = super().ready()
+        if ready and ready.vote == NOBODY:
+            ready.save = False
+        return ready
+
+
+class FirstTermNeverSaved(Core):
+    """The first term and vote of all aren't made durable.
+
+    etcd-io/etcd#2878
+    """
+
+    def ready(self) -> Ready | None:
+        ready: Ready | None = super().ready()
+        if ready and not self._saved_term:
+            ready.save = False
+        return ready
+
+
+class TermBeginsAnewAtAStart(WatchedStore):
+    """Term and vote aren't read at a start.
+
+    PySyncObj#202
+    """
+
+    def __init__(self, device, node: int) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(device, node)
+        self.term, self.vote = 0, NOBODY
+
+
+class TermAndVoteWrittenApart(WatchedStore):
+    """A power cut may leave a new term with the vote of the one before.
+
+    hashicorp/raft#661, willemt/raft#47
+    """
+
+    def append(self, save, term, vote, first, entries, doubt=None):  # type: ignore[no-untyped-def]
+        if save and self.life:
+            self.life.writes(Write(save, term, vote, first, list(entries)))
+            Store.append(self, True, term, self.vote, 0, (), doubt)
+            Store.append(self, True, term, vote, first, entries, doubt)
+            self.life.has_written()
+        else:
+            super().append(save, term, vote, first, entries, doubt)
+
+
+class EntriesWrittenBeforeTheTerm(WatchedStore):
+    """A power cut may leave entries without the term that they came in."""
+
+    def append(self, save, term, vote, first, entries, doubt=None):  # type: ignore[no-untyped-def]
+        if self.life:
+            self.life.writes(Write(save, term, vote, first, list(entries)))
+        Store.append(self, False, term, vote, first, entries)
+        Store.append(self, save, term, vote, 0, (), doubt)
+        if self.life:
+            self.life.has_written()
+
+
+class AcknowledgedBeforeDurable(Core):
+    """A follower's answer leaves before what it acknowledges is durable.
+
+    etcd-io/etcd#10166
+    """
+
+    def _accept(self, m: Message, index: int) -> None:
+        super()._accept(m, index)
+        if m.kind == APPEND:
+            self._ready.early.append(self._ready.after.pop())
+
+
+class FailedWritesPassForDone(WatchedStore):
+    """Entries that the flash has failed to take are taken for durable.
+
+    canonical/raft#450
+    """
+
+    def _is_programmed(self) -> bool:
+        before = self.bytes
+        if not super()._is_programmed():
+            self.end += self.bytes - before
+            self.ends[self.newest % self.sectors] = self.end
+        return True
+
+
+class AllThatIsFoundIsCommitted(Core):
+    """At a start all that is in flash is taken for committed.
+
+    Nearly PySyncObj#197, whose commit index and log didn't survive together
+    """
+
+    def __init__(self, *how, **more) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(*how, **more)
+        self.commit = self.log.last
+
+
+class DamageIgnored(WatchedStore):
+    """What is left of the log is taken for all that was acknowledged."""
+
+    def __init__(self, device, node: int) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(device, node)
+        self.doubt = 0
+
+
+class DoubtForgottenAtOnce(Core):
+    """A node that has lost entries votes and counts again once a leader is there."""
+
+    def _handle_append(self, m: Message) -> None:
+        super()._handle_append(m)
+        self.doubt = 0
+
+
+class TrustWithoutAskingTheOthers(Leading):
+    """A leader vouches for a node that has lost entries without having heard all voters."""
+
+    def _answered(self, node: int) -> int:
+        return int(self.round)
+
+
+class DoubtfulAnswersCount(Leading):
+    """A leader counts what a node says that has lost entries."""
+
+    def handle_append_reply(self, m: Message) -> None:
+        if m.kind == DOUBT_REPLY:
+            m.kind = APPEND_REPLY
+        if m.kind == DOUBT_REJECT:
+            m.kind = APPEND_REJECT
+        super().handle_append_reply(m)
+
+
+MUTANTS = [
+    Mutant(VoteNotSavedBeforeTheAnswer, is_of_ten=True),
+    Mutant(TermNotSavedBeforeTheAnswer),
+    Mutant(FirstTermNeverSaved),
+    Mutant(TermBeginsAnewAtAStart),
+    Mutant(TermAndVoteWrittenApart),
+    Mutant(EntriesWrittenBeforeTheTerm, first=206),
+    Mutant(AcknowledgedBeforeDurable, is_of_ten=True),
+    Mutant(FailedWritesPassForDone),
+    Mutant(AllThatIsFoundIsCommitted),
+    Mutant(DamageIgnored),
+    Mutant(DoubtForgottenAtOnce, first=62),
+    Mutant(TrustWithoutAskingTheOthers),
+    Mutant(DoubtfulAnswersCount),
+]
