@@ -15,7 +15,7 @@ removal is committed, or give it back its place sooner than any of its datagrams
 from raft import admin
 from raft.compaction import Compaction
 from raft.core import LEADER, Core, Refused
-from raft.members import LEARNER, STANDBY, Members, founders, record
+from raft.members import LEARNER, ROLES, STANDBY, Members, founders, record
 from tests.cluster.chance import Chance
 from tests.cluster.clients import CLIENTS, PEERS, Client
 from tests.cluster.invariants import EagerCompaction, configurations
@@ -25,6 +25,7 @@ from tests.flash import RamFlash
 from tests.store.model import Model
 
 BOARDS = 9
+ORDERS = {"remove": admin.REMOVE, "promote": admin.PROMOTE, "transfer": admin.TRANSFER}
 ADMINISTRATOR = 200  # its dice: a number that no node and no client has
 DEAD_US = (1_500_000, 6_000_000)  # without power
 ERASING_US = 3_000_000  # so long it takes to erase a board and set it up again, at least
@@ -127,18 +128,20 @@ class ChurnWorld(World):
             getattr(self, "_" + name)(leader)
         self._next_change()
 
-    def do_order(self, leads: int, order: bytes) -> None:
-        """Let a leader do what it is told, as if a client had asked for it.
+    def do_tell(self, leader: int, order: str, node: int) -> None:
+        """order: one of ORDERS. Nobody is removed if what is left may be two, of which one has
+        just lost its memory."""
+        if order == "remove" and not self._are_sound():
+            if not all(len(members.voters) > 3 for members in self._in_force()):
+                return
+        self._order(leader, bytes((ORDERS[order], node)))
 
-        It removes nobody if what is left may be two, of which one has just lost its memory.
-        """
+    def _order(self, leads: int, order: bytes) -> None:
+        """Let a leader do what it is told, as if a client had asked for it."""
         leader = self.boards[leads - 1]
         node = leader.node
         if not node or not node.core.leading or self.now < leader.busy_until:
             return
-        if order[0] == admin.REMOVE and not self._are_sound():
-            if not all(len(members.voters) > 3 for members in self._in_force()):
-                return
 
         def obey() -> None:
             node.pass_time()
@@ -161,12 +164,12 @@ class ChurnWorld(World):
         if not board.is_installed:
             self.does("install", board.id)
         role = LEARNER if self._administrator.one_in(4) else STANDBY
-        new = self._record(board, role)
-        self.does("order", leader.id, bytes((admin.ADD,)) + new)
-
-    def _record(self, board: Board, role: int) -> bytes:
         priority = self._administrator.pick(self.plan.priorities)
-        return record(board.id, role, priority, "10.0.0.%d" % board.id, PEERS, CLIENTS)
+        self.does("add", leader.id, board.id, ROLES[role], priority)
+
+    def do_add(self, leader: int, node: int, role: str, priority: int) -> None:
+        new = record(node, ROLES.index(role), priority, "10.0.0.%d" % node, PEERS, CLIENTS)
+        self._order(leader, bytes((admin.ADD,)) + new)
 
     def _is_ready(self, board: Board) -> bool:
         erased = self._erased.get(board.id)
@@ -196,7 +199,7 @@ class ChurnWorld(World):
         self._take_away(leader, leader.id)
 
     def _take_away(self, leader: Board, node: int) -> None:
-        self.does("order", leader.id, bytes((admin.REMOVE, node)))
+        self.does("tell", leader.id, "remove", node)
 
     def _replace(self, leader: Board) -> None:
         node = self._member(leader)
@@ -210,20 +213,20 @@ class ChurnWorld(World):
         members = leader.node.core.members
         for node in members.others:
             if members.role(node) == LEARNER:
-                self.does("order", leader.id, bytes((admin.PROMOTE, node)))
+                self.does("tell", leader.id, "promote", node)
                 return
 
     def _prefer(self, leader: Board) -> None:
         assert leader.node
         node = self._member(leader)
-        new = self._record(self.boards[node - 1], STANDBY)  # which doesn't matter
-        self.does("order", leader.id, bytes((admin.ADD,)) + new)
+        priority = self._administrator.pick(self.plan.priorities)
+        self.does("add", leader.id, node, ROLES[STANDBY], priority)  # a member's role stays
 
     def _transfer(self, leader: Board) -> None:
         assert leader.node
         voters = leader.node.core.members.voters
         node = 0 if self._administrator.one_in(3) else self._administrator.pick(voters)
-        self.does("order", leader.id, bytes((admin.TRANSFER, node)))
+        self.does("tell", leader.id, "transfer", node)
 
     # Boards that are no members
 

@@ -2,6 +2,7 @@
 
 from raft.messages import EMPTY_BYTES, PEER_BYTES, Message, parse
 from raft.seal import SEAL_BYTES
+from tests.cluster.clients import CLIENT, CLIENTS
 from tests.dice import Dice
 
 CUT_OFF = 256  # of a datagram that ends too early: no byte
@@ -16,6 +17,19 @@ def spoilt_at(data: bytes, dice: Dice) -> tuple[int, int]:
 def garbled(data: bytes, at: int, byte: int) -> bytes:
     """A datagram that has been cut off, or in which a byte has changed."""
     return data[:at] if byte == CUT_OFF else data[:at] + bytes((byte,)) + data[at + 1 :]
+
+
+def describe_kind(sender: tuple[int, int], to: tuple[int, int], data: bytes) -> str:
+    """What sort of a datagram it is, whoever sends it."""
+    if to[1] == CLIENT:
+        return "reply"
+    if sender[1] == CLIENT:
+        return "request"
+    if to[1] == CLIENTS:
+        return "hello"
+    m = Message()
+    is_one = parse(data, m, PEER_BYTES, len(data) - SEAL_BYTES)
+    return KINDS[m.kind] if is_one else "what is no message"
 
 
 def describe(data: bytes) -> str:

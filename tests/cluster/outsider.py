@@ -23,7 +23,10 @@ class Outsider:
         self.permille = self._dice.pick((0, 0, 20, 100))
         if world.plan.replayed is not None:
             self.permille = world.plan.replayed
-        self._kept: list[tuple[tuple[int, int], tuple[int, int], bytes]] = []
+        self._counts: dict[tuple[tuple[int, int], tuple[int, int]], int] = {}
+        # From, to, and the how manieth between those two it is
+        self._kept: list[tuple[tuple[int, int], tuple[int, int], int]] = []
+        self._said: dict[tuple[tuple[int, int], tuple[int, int], int], bytes] = {}
         # Of the latest frames, by the end of their tags: what none of these is must not be let in.
         self._made_in: dict[bytes, int] = {}  # the life of its receiver when it was sent
         self._made_before: dict[bytes, int] = {}  # the same of older ones
@@ -36,17 +39,37 @@ class Outsider:
             self._note(data[-KNOWN_BY:], world.boards[to[0] - 1].lives)
         if not self.permille or world.draining:
             return
-        if len(self._kept) < KEPT:
-            self._kept.append((sender, to, data))
+        count = self._counts[sender, to] = self._counts.get((sender, to), 0) + 1
+        if len(self._kept) < KEPT or not world.chance.is_free:  # a script may want any of them
+            self._kept.append((sender, to, count))
+            self._said[sender, to, count] = data
         elif dice.one_in(3):
-            self._kept[dice.below(KEPT)] = (sender, to, data)
-        if dice.below(1000) < self.permille:
-            claimed, receiver, old = dice.pick(self._kept)
+            at = dice.below(KEPT)
+            del self._said[self._kept[at]]
+            self._kept[at] = sender, to, count
+            self._said[sender, to, count] = data
+        if world.chance.is_free and dice.below(1000) < self.permille:
+            claimed, receiver, count = dice.pick(self._kept)
+            again = receiver
             if dice.one_in(3):  # to somebody else, or to another port
-                receiver = dice.pick(world.boards).id, dice.pick((0, 1))
+                again = dice.pick(world.boards).id, dice.pick((0, 1))
+            later = dice.draw(*LATER_US)
+            world.does("repeat", *claimed, *receiver, count, *again, later)
+
+    def say(
+        self,
+        claimed: tuple[int, int],
+        receiver: tuple[int, int],
+        count: int,
+        again: tuple[int, int],
+        later: int,
+    ) -> None:
+        """Send again, `later` us from now, the datagram of that number between two to `again`."""
+        old = self._said.get((claimed, receiver, count))
+        if old is not None:
+            world = self._world
             world.watch.count("replays")
-            time = world.now + dice.draw(*LATER_US)
-            world.at(time, OUTSIDER, world.arrive, (claimed, receiver, old))
+            world.at(world.now + later, OUTSIDER, world.arrive, (claimed, again, old))
 
     def _note(self, end: bytes, life: int) -> None:
         if len(self._made_in) >= LATEST:

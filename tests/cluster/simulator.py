@@ -300,9 +300,6 @@ class World:
         if adapt:
             adapt(self.plan)
         self.now = 0
-        self.chance = chance or Chance()
-        self.chance.begin(self)
-        self.decides = self.chance.decides
         self.steps = 0
         self.healing_ms = 0  # how long it took
         self.draining = False
@@ -310,6 +307,9 @@ class World:
         self._events: list = []  # type: ignore[type-arg]
         self._count = 0
         self._links: dict[int, Dice] = {}
+        self.chance = chance or Chance()
+        self.chance.begin(self)
+        self.decides = self.chance.decides
         self.watch = Watch()
         self.outsider = Outsider(self)
         boards = max(self.plan.boards, len(self.plan.voters))
@@ -343,7 +343,8 @@ class World:
     # this or that interpreter is walked through.
 
     def dice_of(self, who: int) -> Dice:
-        return Dice(self.seed * 65536 + who)
+        # All 32 bits of a seed count: what doesn't fit beside `who` moves the rest.
+        return Dice(self.seed * 65536 + (self.seed >> 16) * 40503 + who)
 
     def at(self, time: int, who: int, function, argument) -> None:  # type: ignore[no-untyped-def]
         """Call `function(argument)` at that time."""
@@ -379,6 +380,10 @@ class World:
     def members(self) -> list[Board]:
         """The nodes that have to agree in the end."""
         return self.boards
+
+    def soonest(self) -> int:
+        """When the next thing happens."""
+        return int(self._events[0][0])
 
     def leaders(self) -> list[Board]:
         """The nodes that believe to lead."""
@@ -623,6 +628,13 @@ class World:
         asks = self.clients[client - 1 - len(self.boards)]
         assert isinstance(asks, Client)
         asks.begin(what, key.encode(), size, node)
+
+    def do_repeat(
+        self, claimed: int, port: int, to: int, to_port: int, count: int,
+        again: int, again_port: int, later: int,
+    ) -> None:  # fmt: skip
+        """The outsider says again what it has heard."""
+        self.outsider.say((claimed, port), (to, to_port), count, (again, again_port), later)
 
     def do_cut(self, links: set[tuple[int, int]]) -> None:
         """From now on these links, (from, to), carry nothing, and all others do."""

@@ -1,0 +1,162 @@
+"""Simulated clusters without end, on all cores: seeds that nobody has run before.
+
+    make soak MINUTES=10                                     fresh seeds, drawn by the system
+    python -m tests.cluster.endless --steps 10000000 --seed 1      the same ones each time
+
+Every other seed is one of `churn.py`. The first violation ends it: the seed is reduced to a short
+script (`shrinking.py`), which is written to build/failures/, and the exit status is 1.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+
+from tests.cluster import simulator
+from tests.cluster.churn import ChurnWorld
+from tests.cluster.simulator import US, World
+
+KINDS = (World, ChurnWorld)
+STEPS = 5000  # of one seed, before all faults end
+BATCH = 20  # seeds that a process is given at a time
+SEEDS = 1 << 32  # there are; the simulator's dice know no more
+APART = 1_000_000  # seeds between those of --seed 1 and of --seed 2
+REPORT_S = 30
+
+
+class Tally:
+    """What some seeds have come to. cpu_s: of one core. failed: a seed that did, or None."""
+
+    def __init__(self) -> None:
+        self.seeds = 0
+        self.steps = 0
+        self.virtual_us = 0
+        self.cpu_s = 0.0
+        self.happened: Counter[str] = Counter()
+        self.failed: int | None = None
+        self.failure = ""
+
+    def add(self, other: "Tally") -> None:
+        self.seeds += other.seeds
+        self.steps += other.steps
+        self.virtual_us += other.virtual_us
+        self.cpu_s += other.cpu_s
+        self.happened += other.happened
+        if other.failed is not None and self.failed is None:
+            self.failed, self.failure = other.failed, other.failure
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "simulator.steps": self.steps,
+            "simulator.seeds": self.seeds,
+            "simulator.violations": int(self.failed is not None),
+            "simulator.virtual_hours": round(self.virtual_us / US / 3_600_000, 2),
+            "simulator.steps_per_second_per_core": round(self.steps / self.cpu_s),
+            "simulator.virtual_per_real": round(self.virtual_us / US / 1000 / self.cpu_s, 1),
+        } | {f"simulator.happened.{what.replace(' ', '_')}": n for what, n in self.happened.items()}
+
+
+def kind_of(seed: int) -> type[World]:
+    return KINDS[seed % len(KINDS)]
+
+
+def live(seeds: list[int]) -> Tally:
+    """Run them one after the other, to the first that fails."""
+    tally = Tally()
+    begun = time.process_time()
+    for seed in seeds:
+        try:
+            world = simulator.run(seed, STEPS, kind=kind_of(seed))
+        except Exception as e:  # whatever a node raises is a failure of it
+            tally.failed = seed
+            tally.failure = f"{type(e).__name__}: {e}"
+            break
+        tally.seeds += 1
+        tally.steps += world.steps
+        tally.virtual_us += world.now
+        tally.happened.update(world.watch.happened)
+    tally.cpu_s = time.process_time() - begun
+    return tally
+
+
+def batches(first: int, count: int | None) -> Iterator[list[int]]:
+    """The seeds from `first` on, so many of them or no end."""
+    at = 0
+    while count is None or at < count:
+        size = BATCH if count is None else min(BATCH, count - at)
+        yield [(first + at + i) % SEEDS for i in range(size)]
+        at += size
+
+
+def run(first: int, count: int | None, until: float | None, jobs: int) -> Tally:
+    """Run seeds in so many processes, up to that time (of time.monotonic), or to a violation."""
+    total = Tally()
+    todo = batches(first, count)
+    reported = begun = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        under_way: set[Future[Tally]] = {pool.submit(live, b) for b in islice(todo, jobs)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                total.add(future.result())
+            if total.failed is None and (until is None or time.monotonic() < until):
+                under_way |= {pool.submit(live, batch) for batch in islice(todo, len(done))}
+            if time.monotonic() - reported >= REPORT_S:
+                reported = time.monotonic()
+                print(f"  {reported - begun:5.0f} s: {total.seeds:,} seeds, {total.steps:,} steps")
+    return total
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Simulate clusters; see the module's text.")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float)
+    length.add_argument("--steps", type=int, help="at least, of all seeds together")
+    parser.add_argument("--seed", type=int, help="begin with those that belong to this number")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    fresh = random.SystemRandom().randrange(SEEDS)
+    first = fresh if options.seed is None else options.seed * APART % SEEDS
+    count = None if options.steps is None else -(-options.steps // STEPS)
+    until = None if options.minutes is None else time.monotonic() + options.minutes * 60
+    print(f"seeds from {first} on, in {options.jobs} processes")
+    total = run(first, count, until, options.jobs)
+
+    figures = total.figures()
+    print(
+        f"{total.steps:,} steps of {total.seeds:,} seeds, "
+        f"{figures['simulator.virtual_hours']:,} virtual hours; on each core "
+        f"{figures['simulator.steps_per_second_per_core']:,} steps a second, "
+        f"{figures['simulator.virtual_per_real']} times as fast as real time"
+    )
+    print("happened:", ", ".join(f"{n:,} {what}" for what, n in sorted(total.happened.items())))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if total.failed is None:
+        print("no violation")
+        return 0
+    option = kind_of(total.failed).OPTION
+    print(f"seed {total.failed} failed: {total.failure}")
+    print(
+        f"python -m tests.cluster.simulator --seed {total.failed} --steps {STEPS}{option} --trace"
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
