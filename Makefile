@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup micropython demo test test-power lint bench screenshots clean
+.PHONY: help setup micropython demo test test-power soak lint bench screenshots clean
 .PHONY: init boards firmware up deploy flash monitor doctor repl erase
 
 help:  ## list these commands
@@ -30,6 +30,9 @@ test: $(VENV)/dev  ## run all tests, under CPython and MicroPython (ARGS="-k ele
 
 test-power: $(VENV)/dev  ## cut the power at every program and every erase of whole workloads
 	@$(BIN)/python -m tests.store.power $(ARGS)
+
+soak: $(VENV)/dev  ## simulate clusters with fresh seeds on all cores (MINUTES=10)
+	@$(BIN)/python -m tests.cluster.endless --minutes $(or $(MINUTES),10) $(ARGS)
 
 lint: $(VENV)/dev  ## check style and types, of the firmware against MicroPython's own library
 	@$(BIN)/ruff check

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from tests.cluster import simulator
 from tests.cluster.churn import ChurnWorld
+from tests.cluster.script import Script
+from tests.cluster.shrinking import shrink
 from tests.cluster.simulator import US, World
 
 KINDS = (World, ChurnWorld)
@@ -30,6 +32,7 @@ BATCH = 20  # seeds that a process is given at a time
 SEEDS = 1 << 32  # there are; the simulator's dice know no more
 APART = 1_000_000  # seeds between those of --seed 1 and of --seed 2
 REPORT_S = 30
+FAILURES = Path("build/failures")
 
 
 class Tally:
@@ -116,6 +119,24 @@ def run(first: int, count: int | None, until: float | None, jobs: int) -> Tally:
     return total
 
 
+def reduce(seed: int) -> None:
+    """Write a short script that fails as this seed does, and say how to see it fail."""
+    kind = kind_of(seed)
+    print(f"python -m tests.cluster.simulator --seed {seed} --steps {STEPS}{kind.OPTION} --trace")
+    try:
+        shrinking = shrink(seed, STEPS, None, kind)
+    except ValueError as e:
+        print(e)
+        return
+    head = {"shows": shrinking.shown} | shrinking.script.head
+    file = FAILURES / f"seed_{seed}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(Script(head, shrinking.script.lines).text())
+    print(f"reduced from {shrinking.lines} lines to {len(shrinking.script.lines)}:")
+    print(f"python -m tests.cluster.scripted {file} --trace")
+    print("If it is a mistake in firmware/, keep the file in tests/cluster/scripts/.")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Simulate clusters; see the module's text.")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -150,11 +171,8 @@ def main() -> int:
     if total.failed is None:
         print("no violation")
         return 0
-    option = kind_of(total.failed).OPTION
     print(f"seed {total.failed} failed: {total.failure}")
-    print(
-        f"python -m tests.cluster.simulator --seed {total.failed} --steps {STEPS}{option} --trace"
-    )
+    reduce(total.failed)
     return 1
 
 
