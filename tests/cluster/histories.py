@@ -2,24 +2,28 @@
 
     python -m tests.cluster.histories --minutes 5 --seed 7
     python -m tests.cluster.histories --check build/history-7.jsonl
+    python -m tests.cluster.histories --mutant ReadWithoutAsking
 
 Five nodes, eight clients. The seed decides what happens and what clients ask for, but not when:
 processes take their time, and a run can't be repeated. So a history that shows a fault is kept.
 """
 
 import argparse
+import json
 import random
+import re
 import shlex
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from host_tools.client import Client, ClusterError
 from host_tools.desk import CPYTHON
-from host_tools.processes import PROJECT
+from host_tools.processes import PROJECT, Processes
 from tests.cluster import history, staleness
 from tests.cluster.history import Operation
 from tests.cluster.linearizability import check
@@ -27,6 +31,7 @@ from tests.cluster.nemesis import NETWORK_S, ORDER_S, STOPPED_S, Nemesis
 from tests.cluster.network import Network
 from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster, write
+from tests.mutants.process import MutantProcesses
 
 NODES = 5
 CLIENTS = 8
@@ -41,9 +46,10 @@ BUILD = PROJECT / "build"
 
 @dataclass(frozen=True)
 class Run:
-    """What was recorded. operations, happened: how often there was what."""
+    """What was recorded, in so many seconds. operations, happened: how often there was what."""
 
     seed: int
+    seconds: float
     history: list[Operation]
     operations: Counter[str]
     happened: Counter[str]
@@ -51,23 +57,37 @@ class Run:
 
 
 def record(
-    seed: int, seconds: float, interpreter: str = CPYTHON, lease: bool = False, least: int = 0
+    seed: int,
+    seconds: float,
+    interpreter: str = CPYTHON,
+    lease: bool = False,
+    least: int = 0,
+    mutant: str = "",
 ) -> Run:
     """A history of so many seconds under faults, or of more until it has `least` operations.
 
-    lease: whether leaders answer reads by their lease.
+    lease: whether leaders answer reads by their lease. mutant: the name of a mistake that all
+    nodes make.
     """
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="raft-history-") as name:
         folder = Path(name)
         cluster = replace(
-            free_cluster(folder / "cluster.toml", NODES), lease=lease, session_s=SESSION_S
+            free_cluster(folder / "cluster.toml", NODES, habits=("flash",)),
+            lease=lease,
+            session_s=SESSION_S,
         )
         write(cluster)
         with Network(cluster, seed) as network:
             clients_file = folder / "clients.toml"
             clients_file.write_text(network.clients.to_toml())
             with Client(clients_file, ORDER_S) as client:
-                nemesis = Nemesis(cluster, interpreter, network, client, seed)
+                start = (
+                    partial(MutantProcesses, cluster, mutant)
+                    if mutant
+                    else (partial(Processes, cluster, interpreter))
+                )
+                nemesis = Nemesis(cluster, start, network, client, seed)
                 with nemesis.processes:
                     recorders = let_rage(nemesis, clients_file, seed, seconds, least)
             network.stop()
@@ -75,7 +95,9 @@ def record(
     happened.update({f"datagrams {what}": count for what, count in network.counts.items()})
     told = [operation for recorder in recorders for operation in recorder.history]
     operations = sum((recorder.counts() for recorder in recorders), Counter())
-    return Run(seed, sorted(told, key=lambda o: o.called), operations, happened, nemesis.alarms)
+    told.sort(key=lambda o: o.called)
+    seconds = time.monotonic() - began
+    return Run(seed, seconds, told, operations, happened, nemesis.alarms)
 
 
 def let_rage(
@@ -148,24 +170,63 @@ def check_and_tell(told: list[Operation]) -> bool:
     return not wrong
 
 
-def main() -> int:
+def figures(run: Run, is_linearizable: bool) -> dict[str, float]:
+    """How much was done, and how often what happened."""
+    counts = (
+        run.operations
+        + run.happened
+        + Counter(
+            operations=len(run.history), keys=len({operation.key for operation in run.history})
+        )
+    )
+    named: dict[str, float] = {
+        re.sub(r"\W+", "_", what): count for what, count in sorted(counts.items())
+    }
+    return named | {"seconds": round(run.seconds), "linearizable": int(is_linearizable)}
+
+
+def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="histories of real processes under faults")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--interpreter", default=CPYTHON)
     parser.add_argument("--lease", action="store_true", help="leaders answer reads by lease")
+    parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     parser.add_argument("--check", type=Path, help="a history that was kept, and no other")
-    options = parser.parse_args()
+    parser.add_argument("--mutant", default="", help="nodes make this mistake; is it seen?")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parsed_arguments()
     if options.check:
         return 0 if check_and_tell(history.load(options.check)) else 1
-    reads = "reads by lease" if options.lease else "reads by read index"
-    print(f"seed {options.seed}: {CLIENTS} clients, {NODES} nodes, {options.interpreter}, {reads}")
-    run = record(options.seed, options.minutes * 60, options.interpreter, options.lease)
+    reads = "lease" if options.lease else "read index"
+    print(
+        f"seed {options.seed}: {CLIENTS} clients, {NODES} nodes, {options.interpreter}, "
+        f"reads by {reads}"
+    )
+    run = record(
+        options.seed,
+        options.minutes * 60,
+        options.interpreter,
+        options.lease,
+        mutant=options.mutant,
+    )
     tell(run)
-    if check_and_tell(run.history) and not run.alarms:
-        return 0
-    keep(run)
-    return 1
+    is_linearizable = check_and_tell(run.history)
+    if options.json:
+        prefix = f"histories.{reads.replace(' ', '_')}."
+        flat = {prefix + name: figure for name, figure in figures(run, is_linearizable).items()}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(flat, indent=2) + "\n")
+    is_well = is_linearizable and not run.alarms
+    if options.mutant:
+        print(f"{options.mutant} {'was not' if is_well else 'was'} seen")
+        return int(is_well)
+    if not is_well:
+        keep(run)
+    return int(not is_well)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ PUT = "put"  # (value) -> None
 DELETE = "delete"  # () -> whether the key was there
 CAS = "cas"  # (expected or None, new) -> whether it was stored
 ADD = "add"  # (delta) -> the new value, which is stored as a decimal text
+LOCK = "lock"  # (owner) -> the lock's number, 0 if another owner has it
+UNLOCK = "unlock"  # (owner) -> whether it had it
 GET = "get"  # () -> the value or None
+UNSEEN = (ADD, LOCK, UNLOCK)  # what these write can't be told without what was there before
 
 Value = str | None  # of a key; None: there is no such key
 Result = str | int | bool | None
@@ -52,6 +55,9 @@ class Operation:
             assert isinstance(argument, int)
             total = int(value or 0) + argument
             return total, str(total)
+        if self.kind in (LOCK, UNLOCK):
+            assert isinstance(argument, str)
+            return self._step_of_lock(value, argument)
         assert not isinstance(argument, int)
         if self.kind == PUT:
             return None, argument
@@ -59,11 +65,22 @@ class Operation:
         is_expected = value == self.arguments[0]
         return is_expected, argument if is_expected else value
 
+    def _step_of_lock(self, value: Value, owner: str) -> tuple[Result, Value]:
+        """Of a lock that nobody loses by time: its number, and its owner if it has one."""
+        number, _, holder = (value or "0").partition(" ")
+        if self.kind == UNLOCK:
+            return holder == owner, number if holder == owner else value
+        if not holder:
+            number, holder = str(int(number) + 1), owner
+        return int(number) if holder == owner else 0, f"{number} {holder}"
+
     @property
     def written(self) -> Value:
-        """What it writes if it does; of an addition whose sum isn't known, if it is the first."""
+        """What it writes if it does; of what is UNSEEN without its result, if it is the first."""
         if self.kind == ADD and self.result is not None:
             return str(self.result)
+        if self.kind == LOCK and self.result:
+            return f"{self.result} {self.arguments[0]}"
         expected = self.arguments[0] if self.kind == CAS else None
         assert not isinstance(expected, int)
         return self.step(expected)[1]
@@ -71,14 +88,16 @@ class Operation:
     @property
     def is_observation(self) -> bool:
         """Whether it tells of the value and, with the result it had, leaves it as it is."""
-        return self.kind == GET or self.kind in (CAS, DELETE) and self.result is False
+        if self.kind == LOCK:
+            return self.result == 0
+        return self.kind == GET or self.kind in (CAS, DELETE, UNLOCK) and self.result is False
 
     @property
     def is_conditional(self) -> bool:
         """Whether it had, or may have, its effect, or this one, on some values alone."""
-        if self.kind == DELETE:
+        if self.kind in (DELETE, UNLOCK):
             return self.result is True
-        if self.kind == ADD:
+        if self.kind in (ADD, LOCK):
             return self.result is not None
         return self.kind == CAS and self.result is not False
 

@@ -22,10 +22,21 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from tests.cluster.history import ADD, CAS, GET, PUT, Operation, Value
+from tests.cluster.history import (
+    ADD,
+    CAS,
+    GET,
+    LOCK,
+    PUT,
+    UNLOCK,
+    UNSEEN,
+    Operation,
+    Value,
+)
 
 MOST_LINES = 20  # operations in one explanation
 MOST_VALUES = 4
+BAR = 24  # characters for the time from the first call to the last return
 
 # The operation whose result is impossible, and what the value may have been when it returned
 _Failure = tuple[Operation, list[Value]]
@@ -51,9 +62,23 @@ class Violation:
         lines = [f"{self.key}: these operations can't have happened one after the other:"]
         if len(self.operations) > MOST_LINES:
             lines.append(f"  ... {len(self.operations) - MOST_LINES} before these")
-        lines += [f"  {operation}" for operation in self.operations[-MOST_LINES:]]
+        lines += _side_by_side(self.operations[-MOST_LINES:])
         lines += [f"At {self.last.returned:.6f} {self.key} was {values}, so this can't be:"]
         return "\n".join([*lines, f"  {self.last}"])
+
+
+def _side_by_side(operations: list[Operation]) -> list[str]:
+    """A line for each, with a bar that shows when it was under way."""
+    first = min(o.called for o in operations)
+    last = max((_end(o) for o in operations if _end(o) < math.inf), default=first)
+    scale = (BAR - 1) / ((last - first) or 1)
+
+    def bar(operation: Operation) -> str:
+        start = int((operation.called - first) * scale)
+        end = int((min(_end(operation), last) - first) * scale)
+        return (" " * start + "=" * (end - start + 1)).ljust(BAR)
+
+    return [f"  |{bar(operation)}| {operation}" for operation in operations]
 
 
 def check(history: Iterable[Operation]) -> list[Violation]:
@@ -91,11 +116,22 @@ def _fewest(operations: list[Operation], last: Operation) -> list[Operation]:
     A condition doesn't matter if `last` is impossible without it, too. Where a value came from is
     kept, to be read.
     """
-    few = _simplified(operations, lambda o: o.is_conditional and o != last, _unconditional, last)
+    few = _simplified(
+        operations,
+        lambda o: o.is_conditional and o.kind not in (LOCK, UNLOCK) and o != last,
+        _unconditional,
+        last,
+    )
     few = _latest(sorted(few, key=_called), last)
     few = _simplified(few, lambda o: o.is_observation, _nothing, last)
     seen = _seen(few)
-    few = _simplified(few, lambda o: o.kind != ADD and o.written not in seen, _nothing, last)
+    origins = {o.written: o for o in sorted(few, key=_called) if not o.is_observation}
+    few = _simplified(
+        few,
+        lambda o: o.kind not in UNSEEN and (o.written not in seen or origins.get(o.written) != o),
+        _nothing,
+        last,
+    )
     return sorted(few, key=_called)
 
 
@@ -236,7 +272,7 @@ class _Search:
             ]
         else:
             self._writes[bit] = operation
-            if operation.is_conditional or operation.kind == ADD:
+            if operation.is_conditional or operation.kind in UNSEEN:
                 self._dependent[bit] = operation
 
     def _finish(self, i: int, operation: Operation) -> list[Value]:

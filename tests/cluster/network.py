@@ -28,6 +28,7 @@ CLIENTS = 0  # in the place of a node's id: all clients
 MAX_DATAGRAM = 2048
 BURST = 64  # datagrams taken from one socket before the others have their turn
 STOP_S = 10.0
+WHAT = ("passed", "lost", "doubled", "late", "cut", "reordered")
 _RECORD = struct.Struct("<HH")  # port, length
 
 Address = tuple[str, int]
@@ -137,13 +138,14 @@ class _Relay:
         self._record = record
         self._ports = {port for both in ports.values() for port in both}
         self._is_over = False
-        self.counts = dict.fromkeys(("passed", "lost", "doubled", "late", "cut"), 0)
+        self.counts = dict.fromkeys(WHAT, 0)
         self.places: dict[int, list[int]] = {}
         self._dice = random.Random(seed)
         self._weather = Weather()
         self._cuts: set[tuple[int, int]] = set()
         self._waiting: list[tuple[float, int, socket.socket, bytes, Address]] = []
-        self._sent = 0
+        self._taken = 0  # datagrams: each has a number
+        self._latest: dict[tuple[socket.socket, Address], int] = {}  # that has left, on each way
         self._senders = {(LOOPBACK, port): node for node, (port, _) in ports.items()}
         self._clients: dict[tuple[Address, int], socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -175,8 +177,8 @@ class _Relay:
 
     def _send_waiting(self, until: float) -> None:
         while self._waiting and self._waiting[0][0] <= until:
-            _, _, sender, data, target = heapq.heappop(self._waiting)
-            self._send(sender, data, target)
+            _, number, sender, data, target = heapq.heappop(self._waiting)
+            self._send(number, sender, data, target)
 
     def _open(self) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -230,18 +232,22 @@ class _Relay:
                 self._send_in_time(sender, data, to)
 
     def _send_in_time(self, sender: socket.socket, data: bytes, to: Address) -> None:
+        self._taken += 1
         if self._dice.random() < self._weather.late:
             self.counts["late"] += 1
             at = time.monotonic() + self._dice.random() * self._weather.late_ms / 1000
-            self._sent += 1  # so that two of one time can be told apart
-            heapq.heappush(self._waiting, (at, self._sent, sender, data, to))
+            heapq.heappush(self._waiting, (at, self._taken, sender, data, to))
         else:
-            self._send(sender, data, to)
+            self._send(self._taken, sender, data, to)
 
-    def _send(self, sender: socket.socket, data: bytes, to: Address) -> None:
+    def _send(self, number: int, sender: socket.socket, data: bytes, to: Address) -> None:
         try:
             sender.sendto(data, to)
             self.counts["passed"] += 1
+            if number < self._latest.get((sender, to), 0):
+                self.counts["reordered"] += 1
+            else:
+                self._latest[sender, to] = number
             if self._record:
                 port = to[1] if to[1] in self._ports else 0
                 self._record.write(_RECORD.pack(port, len(data)) + data)

@@ -10,15 +10,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from host_tools.client import Client, NotCommitted, Unknown
-from tests.cluster.history import ADD, CAS, DELETE, GET, PUT, Operation, Result, Value
+from tests.cluster.history import (
+    ADD,
+    CAS,
+    DELETE,
+    GET,
+    LOCK,
+    PUT,
+    UNLOCK,
+    UNSEEN,
+    Operation,
+    Result,
+    Value,
+)
 
 TIMEOUT_S = 1.0  # of a command: after that its outcome is known, or unknown for ever
 READ_TIMEOUT_S = 0.25
 MOST_PAUSE_S = 0.004  # between two operations of a client
 KEYS = 3  # in use at a time
 EPOCH_S = 10.0  # then there are new ones
-SHARES = {GET: 45, PUT: 20, CAS: 20, DELETE: 5, ADD: 10}  # of all operations, in percent
+SHARES = {
+    GET: 35,
+    PUT: 20,
+    CAS: 20,
+    DELETE: 5,
+    ADD: 10,
+    LOCK: 5,
+    UNLOCK: 5,
+}  # of all operations, in percent
+READERS = 3  # clients that do nothing but read: they aren't held up by a leader that is cut off
 COUNTER = KEYS  # the number of the key that is a counter, beside the others
+THE_LOCK = KEYS + 1  # and of the one that is a lock
+LOCK_S = 3600  # longer than any history: nobody loses it by time
 OLD_EXPECTATION = 0.1  # share of the cas that expect a value from longer ago
 
 
@@ -105,13 +128,16 @@ class Recorder(threading.Thread):
     def _turn(self, writer: Client, reader: Client) -> None:
         dice = self._dice
         epoch = int(self._now() / EPOCH_S)
-        kind = dice.choices(list(SHARES), list(SHARES.values()))[0]
+        kind = GET
+        if self.number >= READERS:
+            kind = dice.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == GET:
             how = dice.choice(sorted(READINGS))
             number = dice.randrange(KEYS if how == "local" else KEYS + 1)
             self._read(reader, f"{epoch}-{number}", how)
         else:
-            number = COUNTER if kind == ADD else dice.randrange(KEYS)
+            special = {ADD: COUNTER, LOCK: THE_LOCK, UNLOCK: THE_LOCK}
+            number = special[kind] if kind in UNSEEN else dice.randrange(KEYS)
             self._write(writer, kind, f"{epoch}-{number}")
 
     def _read(self, client: Client, key: str, how: str) -> None:
@@ -127,16 +153,23 @@ class Recorder(threading.Thread):
         self._record(GET, key, (), value, called, f"{how} {answered}", age)
         self._met(key, value)
 
-    def _write(self, client: Client, kind: str, key: str) -> None:
-        known = self._values.setdefault(key, [None])
+    def _arguments(self, kind: str, key: str) -> Arguments:
+        if kind == ADD:
+            return ADDED
+        if kind in (LOCK, UNLOCK):
+            return (str(self.number),)
+        if kind == DELETE:
+            return ()
         self._written += 1
         new = f"{self.number}.{self._written}"
-        expected = known[-1]
-        if self._dice.random() < OLD_EXPECTATION:
-            expected = self._dice.choice(known)
-        arguments: Arguments = ADDED
-        if kind != ADD:
-            arguments = {PUT: (new,), CAS: (expected, new), DELETE: ()}[kind]
+        if kind == PUT:
+            return (new,)
+        known = self._values.get(key, [None])
+        is_old = self._dice.random() < OLD_EXPECTATION
+        return self._dice.choice(known) if is_old else known[-1], new
+
+    def _write(self, client: Client, kind: str, key: str) -> None:
+        arguments = self._arguments(kind, key)
         called = self._now()
         try:
             result = _command(client, kind, key, arguments)
@@ -148,8 +181,8 @@ class Recorder(threading.Thread):
         else:
             self._record(kind, key, arguments, result, called)
             self._close()
-            if result is not False and kind != ADD:
-                self._met(key, None if kind == DELETE else new)
+            if result is not False and kind not in UNSEEN:
+                self._met(key, self.history[-1].written)
 
     def _record(
         self,
@@ -184,6 +217,10 @@ def _command(client: Client, kind: str, key: str, arguments: Arguments) -> Resul
         return client.add(key, *ADDED)
     if kind == DELETE:
         return client.delete(key)
+    if kind == LOCK:
+        return client.lock(key, str(arguments[0]), LOCK_S)[0]
+    if kind == UNLOCK:
+        return client.unlock(key, str(arguments[0]))
     *expected, new = [None if a is None else str(a).encode() for a in arguments]
     assert new is not None
     if kind == PUT:

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cluster import history
-from tests.cluster.history import ADD, CAS, DELETE, GET, PUT, Operation, Result, Value
+from tests.cluster.history import (
+    ADD,
+    CAS,
+    DELETE,
+    GET,
+    LOCK,
+    PUT,
+    UNLOCK,
+    Operation,
+    Result,
+    Value,
+)
 from tests.cluster.linearizability import Violation, check
 
 CLIENTS = 8
@@ -164,6 +175,21 @@ def test_counter() -> None:
     assert violation.values == ["100"]
 
 
+def test_lock() -> None:
+    def lock(called: float, owner: str, result: int) -> Operation:
+        return operation(called, called + 1, LOCK, owner, result=result)
+
+    taken = [lock(0, "x", 1), lock(2, "y", 0), lock(4, "x", 1)]
+    free = [*taken, operation(6, 7, UNLOCK, "x", result=True), lock(8, "y", 2)]
+
+    assert not check(free)
+    assert check([*taken, operation(6, 7, UNLOCK, "y", result=True)])
+    # Two owners at a time, or a number that was given before
+    assert check([*taken, lock(6, "y", 2)])
+    assert check([*free, lock(10, "x", 1)])
+    assert check([*free, operation(10, 11, UNLOCK, "y", result=True), lock(12, "x", 2)])
+
+
 def test_write_of_unknown_outcome_may_have_an_effect_at_any_later_time_or_none() -> None:
     unknown = put(2, None, "b")
 
@@ -227,6 +253,17 @@ def test_what_is_told_of_a_violation_is_what_matters() -> None:
     assert lines[-1] == "  305.000000 - 306.000000 client 1: get k -> v28"
 
 
+def test_operations_that_cannot_be_are_shown_side_by_side() -> None:
+    violation = only(check([put(0, 1, "a"), put(2, 3, "b"), get(6, 8, "a")]))
+
+    bars = [line.split("|")[1] for line in str(violation).splitlines() if "|" in line]
+    assert bars == [
+        "===                     ",
+        "     ====               ",
+        "                 =======",
+    ]
+
+
 # Against all orders there are
 
 STORE = st.sampled_from(["a", "b"])
@@ -256,6 +293,58 @@ def operations(draw: st.DrawFn) -> Operation:
     return Operation(1, kind, "k", arguments, result, called, returned, void_after)
 
 
+@st.composite
+def operations_on_a_counter(draw: st.DrawFn) -> Operation:
+    called = draw(st.integers(0, 8))
+    returned = draw(st.one_of(st.none(), st.integers(called, called + 5)))
+    kind = draw(st.sampled_from([ADD, ADD, GET, DELETE]))
+    result: Result = None
+    if returned is not None:
+        if kind == ADD:
+            result = draw(st.integers(1, 4))
+        elif kind == GET:
+            result = draw(st.sampled_from([None, "1", "2", "3"]))
+        else:
+            result = draw(st.booleans())
+    arguments = (draw(st.integers(1, 2)),) if kind == ADD else ()
+    return Operation(1, kind, "k", arguments, result, called, returned)
+
+
+@st.composite
+def operations_on_a_lock(draw: st.DrawFn) -> Operation:
+    called = draw(st.integers(0, 8))
+    returned = draw(st.one_of(st.none(), st.integers(called, called + 5)))
+    kind = draw(st.sampled_from([LOCK, LOCK, UNLOCK]))
+    result: Result = None
+    if returned is not None:
+        result = draw(st.integers(0, 3) if kind == LOCK else st.booleans())
+    owner = draw(st.sampled_from(["x", "y"]))
+    return Operation(1, kind, "k", (owner,), result, called, returned)
+
+
+@st.composite
+def nearly_linearizable(draw: st.DrawFn, each: st.SearchStrategy[Operation]) -> list[Operation]:
+    """What a store would have answered, but for at most one answer."""
+    some = draw(st.lists(each, max_size=6))
+    liar = draw(st.integers(0, 2 * len(some)))
+    moments = [draw(st.integers(int(o.called), last(o))) for o in some]
+    value: Value = None
+    for _, i in sorted(zip(moments, range(len(some)))):
+        if some[i].is_open:
+            if draw(st.booleans()):
+                value = some[i].step(value)[1]
+        elif i != liar:
+            result, value = some[i].step(value)
+            some[i] = replace(some[i], result=result)
+    return some
+
+
+def last(o: Operation) -> int:
+    """The latest moment that it may have had, as far as the others go."""
+    end = o.void_after if o.returned is None else o.returned
+    return int(min(end, 14))
+
+
 def is_linearizable(operations: list[Operation]) -> bool:
     """By the definition: some order of all that returned, and of any that didn't."""
     certain = [o for o in operations if not o.is_open]
@@ -280,8 +369,15 @@ def is_possible(order: tuple[Operation, ...]) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(operations(), max_size=6))
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of(
+        st.lists(operations(), max_size=6),
+        nearly_linearizable(operations()),
+        nearly_linearizable(operations_on_a_counter()),
+        nearly_linearizable(operations_on_a_lock()),
+    )
+)
 def test_the_checker_says_what_the_definition_says(some: list[Operation]) -> None:
     violations = check(some)
 

@@ -69,6 +69,7 @@ def test_a_calm_network_passes_all_on_in_order(ends: Ends) -> None:
         ends.send(1, 2, data)
 
     assert ends.all_at(2) == numbered(MANY)
+    assert ends.network.counts["reordered"] == 0
 
 
 def test_a_client_has_the_answer_from_where_it_has_asked(ends: Ends) -> None:
@@ -95,6 +96,7 @@ def test_a_bad_network_loses_doubles_and_reorders(ends: Ends) -> None:
     counts = ends.network.counts
     assert counts["passed"] == len(arrived) == MANY - counts["lost"] + counts["doubled"]
     assert counts["late"] > 0
+    assert 0 < counts["reordered"] < MANY
 
 
 def test_a_cut_is_of_one_direction(ends: Ends) -> None:

@@ -97,6 +97,6 @@ MUTANTS = [
     Mutant(PreVoteClearsTheVote),
     Mutant(LongerLogIsNewerLog, is_of_ten=True),
     Mutant(HalfIsAMajority),
-    Mutant(SilentToEarlierTerms, first=502),
+    Mutant(SilentToEarlierTerms, first=504),
     Mutant(LaggingTermsAreNotRaised, first=72),
 ]

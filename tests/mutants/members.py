@@ -190,15 +190,15 @@ def with_hasty_changes(plan: ChurnPlan) -> None:
 _changing = partial(Mutant, kind=ChurnWorld, steps=STEPS)
 
 MUTANTS = [
-    _changing(TwoChangesAtOnce, first=45),
+    _changing(TwoChangesAtOnce, first=47),
     _changing(ChangeBeforeAnEntryOfItsTerm, kind=PartedWorld, adapt=with_hasty_changes, first=122),
     _changing(RemovedLeaderCountsItself),
-    _changing(LearnersCount),
-    _changing(ConfigurationStaysWhenItsEntryIsDropped),
+    _changing(LearnersCount, first=14),
+    _changing(ConfigurationStaysWhenItsEntryIsDropped, first=24),
     _changing(ConfigurationOfASnapshotIgnored),
-    _changing(RemovedLeaderDoesNotStand, first=34),
-    _changing(BlankNodeVotes, adapt=with_blank_nodes, steps=LONG, first=303),
-    _changing(LeaseOfTwoTimeouts, adapt=with_leases),
-    _changing(LeaseAfterTheWordToStand, adapt=with_leases, first=245),
+    _changing(RemovedLeaderDoesNotStand, first=36),
+    _changing(BlankNodeVotes, adapt=with_blank_nodes, steps=LONG, first=29),
+    _changing(LeaseOfTwoTimeouts, adapt=with_leases, first=9),
+    _changing(LeaseAfterTheWordToStand, adapt=with_leases, first=248),
     _changing(WhoIsOutStandsAllTheSame),
 ]

@@ -1,5 +1,7 @@
 """Mistakes in what has to be in flash, and when; and in what to do if it is there no more."""
 
+from typing import Any
+
 from raft.core import NOBODY, Core, Ready
 from raft.leading import Leading
 from raft.messages import (
@@ -14,6 +16,8 @@ from raft.store import Store
 from tests.cluster.invariants import WatchedStore
 from tests.mutants.mutant import Mutant
 from tests.store.model import Write
+
+CACHE = 8  # programs
 
 
 class VoteNotSavedBeforeTheAnswer(Core):
@@ -106,6 +110,40 @@ class AcknowledgedBeforeDurable(Core):
             self._ready.early.append(self._ready.after.pop())
 
 
+class _Cached:
+    """A flash whose last programs wait in RAM, as with a disk that isn't told to sync."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self._held: list[tuple[int, bytes, int]] = []  # sector, data, offset
+
+    def ioctl(self, op: int, arg: int) -> Any:
+        self._catch_up(0)
+        return self._device.ioctl(op, arg)
+
+    def writeblocks(self, block: int, buf: memoryview, offset: int) -> None:
+        self._held.append((block, bytes(buf), offset))
+        self._catch_up(CACHE)
+
+    def readblocks(self, block: int, buf: memoryview, offset: int = 0) -> None:
+        self._device.readblocks(block, buf, offset)
+        for sector, data, at in self._held:
+            start, end = max(offset, at), min(offset + len(buf), at + len(data))
+            if sector == block and start < end:
+                buf[start - offset : end - offset] = data[start - at : end - at]
+
+    def _catch_up(self, left: int) -> None:
+        while len(self._held) > left:
+            self._device.writeblocks(*self._held.pop(0))
+
+
+class WritesStayInACache(WatchedStore):
+    """What was written last is lost with the power: it waits in a cache for what comes next."""
+
+    def __init__(self, device, node: int) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(_Cached(device), node)
+
+
 class FailedWritesPassForDone(WatchedStore):
     """Entries that the flash has failed to take are taken for durable.
 
@@ -170,13 +208,14 @@ MUTANTS = [
     Mutant(TermNotSavedBeforeTheAnswer),
     Mutant(FirstTermNeverSaved),
     Mutant(TermBeginsAnewAtAStart),
-    Mutant(TermAndVoteWrittenApart),
-    Mutant(EntriesWrittenBeforeTheTerm, first=206),
+    Mutant(TermAndVoteWrittenApart, first=17),
+    Mutant(EntriesWrittenBeforeTheTerm, first=36),
     Mutant(AcknowledgedBeforeDurable, is_of_ten=True),
+    Mutant(WritesStayInACache),
     Mutant(FailedWritesPassForDone),
     Mutant(AllThatIsFoundIsCommitted),
-    Mutant(DamageIgnored),
-    Mutant(DoubtForgottenAtOnce, first=62),
+    Mutant(DamageIgnored, first=9),
+    Mutant(DoubtForgottenAtOnce, first=9),
     Mutant(TrustWithoutAskingTheOthers),
     Mutant(DoubtfulAnswersCount),
 ]

@@ -65,6 +65,6 @@ MUTANTS = [
     Mutant(ReadWithoutAsking),
     Mutant(ReadBeforeAnEntryOfItsTerm),
     Mutant(LateAnswersConfirmReads),
-    Mutant(LateAnswersToAQuestionCount, first=166),
+    Mutant(LateAnswersToAQuestionCount, first=168),
     Mutant(AnswerToAnEarlierTermCountsAsARound),
 ]
