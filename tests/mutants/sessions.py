@@ -9,13 +9,15 @@ from tests.mutants.mutant import Mutant
 
 
 class RetriesAppliedAgain(Sessions):
-    """A command that comes twice takes effect twice."""
+    """A session forgets what it has done: a command that comes twice takes effect twice."""
 
     def apply(self, index: int, data: bytes) -> bytes:
+        result = bytes(super().apply(index, data))
         if len(data) > STAMP_BYTES + HEADER_BYTES and has_session(data):
             session = int.from_bytes(data[STAMP_BYTES : STAMP_BYTES + 4], "little")
-            self._sessions[session] = struct.pack(">IIIH", self.time, session, 0, 0)
-        return bytes(super().apply(index, data))
+            if session in self._sessions:
+                self._sessions[session] = struct.pack(">IIIH", self.time, session, 0, 0)
+        return result
 
 
 class SessionsExpireByTheNodesOwnClock(Sessions):
