@@ -17,6 +17,8 @@ from tests.cluster.recording import READINGS, SHARES
 SEED = 1
 SECONDS = 5.0
 LEAST = 400  # operations
+FAULTS = ("kills", "pauses", "handovers", "cut: ", "weathers", "blackouts", "wiped flashes")
+MOST_FAULTS = 4  # of these, at least, in so short a time
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["read-index", "lease"])
@@ -42,8 +44,9 @@ def test_what_clients_record_under_faults_is_linearizable(run: Run) -> None:
         keep(run)
     assert not wrong, wrong
     assert run.alarms == []
-    for what in ("kills", "pauses", "cut: ", "weathers", "elections", "datagrams late"):
-        assert any(name.startswith(what) for name in run.happened if run.happened[name])
+    happened = [what for what in FAULTS if any(known.startswith(what) for known in run.happened)]
+    assert len(happened) >= MOST_FAULTS, run.happened
+    assert run.happened["elections"] > 0
     for kind in SHARES.keys() - {GET}:
         assert run.operations[kind] > 0, run.operations
     for how in READINGS:
