@@ -1,4 +1,4 @@
-"""Runs all scenarios of one module of the lab in this interpreter; portable.
+"""Runs all scenarios of one module of the lab in this interpreter, in full; portable.
 
     python tests/lab/course.py tests.lab.test_elections 1
 
@@ -16,6 +16,7 @@ def run(module_name: str, seed: int) -> None:
 
     module = __import__(module_name, None, None, ("*",))
     Run.seed = seed
+    Run.is_full = True
     for name in [name for name in module.__dict__ if name.startswith("test_")]:
         try:
             getattr(module, name)()

@@ -3,7 +3,7 @@
 Where the course kills a process, the power of a node fails here, and only its flash is left.
 """
 
-from tests.lab.lab import ELECTION_MS, Lab
+from tests.lab.lab import ELECTION_MS, Lab, of_many
 
 PORTABLE = True
 TIMEOUT_S = 240
@@ -11,7 +11,7 @@ TIMEOUT_S = 240
 QUORUM = 3  # of five
 RESTARTS = 5  # of Persist2
 ROUNDS = 1000  # of figure 8
-REORDERED_FROM = 200  # its rounds: from this one on, answers come late and out of order
+REORDERED_FROM = 200  # of these; from then on, answers come late and out of order
 AGREEMENTS = 49  # of UnreliableAgree
 AT_ONCE = 5
 CHANGES = 20  # of the churn
@@ -126,8 +126,9 @@ def conflicts(lab: Lab) -> int:
 def test_figure_8_3c() -> None:
     lab = Lab("TestFigure83C", 5)
     lab.one(1, retry=True)
+    rounds = of_many(ROUNDS)
     crashes = 0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         # when each leader is robbed of its power soon after it has got a command
         leading = propose_everywhere(lab)
         let_a_while_pass(lab)
@@ -145,7 +146,7 @@ def test_figure_8_3c() -> None:
     # then in the end all agree
     lab.switch_on(*lab.nodes())
     lab.one(5, retry=True)
-    assert crashes > ROUNDS // 20, crashes
+    assert crashes > rounds // 20, crashes
     assert conflicts(lab) > 0
     lab.end("%d crashes, %s" % (crashes, what_happened(lab)))
 
@@ -170,9 +171,10 @@ def test_unreliable_agree_3c() -> None:
 def test_figure_8_unreliable_3c() -> None:
     lab = Lab("TestFigure8Unreliable3C", 5, unreliable=True)
     lab.one(1, retry=True)
+    rounds = of_many(ROUNDS)
     cuts = 0
-    for i in range(ROUNDS):
-        if i == REORDERED_FROM:
+    for i in range(rounds):
+        if i == of_many(REORDERED_FROM):
             lab.is_reordering = True
 
         # when about each second leader is cut off soon after it has got a command
@@ -189,7 +191,7 @@ def test_figure_8_unreliable_3c() -> None:
     # then in the end all agree, though datagrams get lost and are late
     lab.connect(*lab.nodes())
     lab.one(5, retry=True)
-    assert cuts > ROUNDS // 50, cuts
+    assert cuts > rounds // 50, cuts
     assert conflicts(lab) > 0
     lab.end("%d cut off, %s" % (cuts, what_happened(lab)))
 

@@ -6,7 +6,7 @@ commands, as in the course, and forget at once what isn't needed any more.
 
 from raft.store import Compacted
 from tests.cluster.simulator import Board, Plan
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, of_many
 
 PORTABLE = True
 TIMEOUT_S = 240
@@ -97,7 +97,7 @@ def install(name: str, unreliable: bool, crashes: bool) -> None:
     lab = new_lab(name, unreliable)
     leader = lab.check_one_leader()
     most = 0
-    for i in range(ROUNDS):
+    for i in range(of_many(ROUNDS)):
         victim, sender = lab.after(leader), leader
         if i % 3 == 1:
             victim, sender = sender, victim
