@@ -3,8 +3,11 @@
     make soak MINUTES=10                                     fresh seeds, drawn by the system
     python -m tests.cluster.endless --steps 10000000 --seed 1      the same ones each time
 
-Every other seed is one of `churn.py`. The first violation ends it: the seed is reduced to a short
-script (`shrinking.py`), which is written to build/failures/, and the exit status is 1.
+    python -m tests.cluster.endless --only 1000001                 one of them, and all that happens
+
+Every other seed is one of `churn.py`; one in four has a plan of its own, so that more often happens
+what otherwise is rare. The first violation ends it: the seed is reduced to a short script
+(`shrinking.py`), which is written to build/failures/, and the exit status is 1.
 """
 
 import argparse
@@ -19,20 +22,53 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tests.cluster import simulator
-from tests.cluster.churn import ChurnWorld
+from tests.cluster.churn import ChurnPlan, ChurnWorld
 from tests.cluster.script import Script
 from tests.cluster.shrinking import shrink
-from tests.cluster.simulator import US, World
+from tests.cluster.simulator import US, Plan, World
 
-KINDS = (World, ChurnWorld)
 STEPS = 5000  # of one seed, before all faults end
 BATCH = 20  # seeds that a process is given at a time
 SEEDS = 1 << 32  # there are; the simulator's dice know no more
 APART = 1_000_000  # seeds between those of --seed 1 and of --seed 2
 REPORT_S = 30
 FAILURES = Path("build/failures")
+
+
+def crowded(plan: Plan) -> None:
+    """Flash that is nearly full, and snapshots that are sent again and again."""
+    plan.sectors = 22
+    plan.clients = 8
+    plan.reads = 1
+    plan.value_bytes = 700
+    plan.uncommitted_bytes = 8192
+    plan.eager_at = 2
+    plan.forgets = True
+    plan.doubled = 200
+    plan.late = 50
+    plan.faults = ["cut_off_one", "crash_one", "stall", "restore"]
+    plan.fault_ms = 1000
+
+
+def restless(plan: ChurnPlan) -> None:
+    """Leaders that are removed and handed over while they are cut off."""
+    plan.voters = [1, 2, 3]
+    plan.changes = ["add", "add", "remove", "remove_leader", "remove_leader", "transfer", "promote"]
+    plan.change_ms = 100
+    plan.late = 50
+    plan.doubled = 20
+    plan.faults = ["cut_off_one", "cut_one_way", "crash_one", "restore", "restore"]
+    plan.fault_ms = 300
+
+
+# What the seeds are, in turn; and what adapts their plans
+KINDS: tuple[tuple[type[World], Any], ...] = (
+    (World, None), (ChurnWorld, None), (World, None), (ChurnWorld, None),
+    (World, None), (ChurnWorld, None), (World, crowded), (ChurnWorld, restless),
+)  # fmt: skip
 
 
 class Tally:
@@ -67,7 +103,8 @@ class Tally:
         } | {f"simulator.happened.{what.replace(' ', '_')}": n for what, n in self.happened.items()}
 
 
-def kind_of(seed: int) -> type[World]:
+def kind_of(seed: int) -> tuple[type[World], Any]:
+    """What world it is one of, and what adapts its plan."""
     return KINDS[seed % len(KINDS)]
 
 
@@ -77,7 +114,8 @@ def live(seeds: list[int]) -> Tally:
     begun = time.process_time()
     for seed in seeds:
         try:
-            world = simulator.run(seed, STEPS, kind=kind_of(seed))
+            kind, adapt = kind_of(seed)
+            world = simulator.run(seed, STEPS, kind=kind, adapt=adapt)
         except Exception as e:  # whatever a node raises is a failure of it
             tally.failed = seed
             tally.failure = f"{type(e).__name__}: {e}"
@@ -121,10 +159,10 @@ def run(first: int, count: int | None, until: float | None, jobs: int) -> Tally:
 
 def reduce(seed: int) -> None:
     """Write a short script that fails as this seed does, and say how to see it fail."""
-    kind = kind_of(seed)
-    print(f"python -m tests.cluster.simulator --seed {seed} --steps {STEPS}{kind.OPTION} --trace")
+    kind, adapt = kind_of(seed)
+    print(f"python -m tests.cluster.endless --only {seed}")
     try:
-        shrinking = shrink(seed, STEPS, None, kind)
+        shrinking = shrink(seed, STEPS, None, kind, adapt)
     except ValueError as e:
         print(e)
         return
@@ -141,6 +179,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Simulate clusters; see the module's text.")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float)
+    length.add_argument("--only", type=int, metavar="SEED", help="run it, and print what happens")
     length.add_argument("--steps", type=int, help="at least, of all seeds together")
     parser.add_argument("--seed", type=int, help="begin with those that belong to this number")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
@@ -150,6 +189,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    if options.only is not None:
+        kind, adapt = kind_of(options.only)
+        simulator.run(options.only, STEPS, print, kind=kind, adapt=adapt)
+        return 0
     fresh = random.SystemRandom().randrange(SEEDS)
     first = fresh if options.seed is None else options.seed * APART % SEEDS
     count = None if options.steps is None else -(-options.steps // STEPS)

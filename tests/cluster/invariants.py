@@ -20,6 +20,7 @@ from raft.messages import (
     CONFIG,
     DOUBT_REJECT,
     DOUBT_REPLY,
+    MAX_NUMBER,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     READ_ASK,
@@ -42,6 +43,7 @@ class Violation(Exception):
 
 
 FASTEST = 11  # ticks of a node's clock in 10 of the simulator's
+STILL_US = 2_000_000  # a node stands still at most: faults, and flash that takes its time
 MACHINE_BYTES = 4096  # more than the clients' keys and values ever take
 
 
@@ -138,6 +140,7 @@ class Watch:
         self.contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}  # see `Life.appends`
         self.committed: list[tuple[int, int, bytes]] = []
         self.committed_in: list[int] = []  # the term of the leader that committed it
+        self.committed_at: list[int] = []  # and when
         self.configurations: list[tuple[int, Members]] = []  # committed: index of the entry
         self.lives: list[Life] = []  # of the nodes that are up
         self.disks: dict[int, Model] = {}  # of all nodes
@@ -238,6 +241,7 @@ class Watch:
             raise Violation("entry %d is committed, and durable on %d nodes" % (index, durable))
         self.committed.append(entry)
         self.committed_in.append(core.term)
+        self.committed_at.append(self.now_us)
         if entry[1] == COMMAND:
             self._apply(index, entry[0], entry[2])
         elif entry[1] == CONFIG:
@@ -439,6 +443,19 @@ class Life:
         if (core.members_index, core.members.data) != self.configurations[-1]:
             if not core.log.installed:  # else it isn't durable yet
                 raise Violation("node %d has another configuration than its log" % core.node)
+
+    def tells_its_age(self, message_us: int) -> None:
+        """What it says of how old its copy is (`Core.age_ms`), must be true; but for the time that
+        a message takes at most, and for which a leader stood still."""
+        core, watch = self.core, self.watch
+        age_ms = core.age_ms()
+        if core.commit >= len(watch.committed) or age_ms == MAX_NUMBER:
+            return
+        unknown_us = watch.now_us - watch.committed_at[core.commit]
+        if unknown_us > age_ms * 1000 * FASTEST // 10 + message_us + STILL_US:
+            raise Violation(
+                "node %d's copy is %d ms old, not %d" % (core.node, unknown_us // 1000, age_ms)
+            )
 
     def _hard_state_moved(self) -> None:
         core = self.core

@@ -119,6 +119,7 @@ class Shrinking:
             before = self.script.text()
             self._without_lines()
             self._lower()
+        self._plainer()
         self._round()
 
     def _with(self, lines: list[Line]) -> Script:
@@ -160,7 +161,22 @@ class Shrinking:
             if node <= int(self.script.head["voters"]) > 1:
                 yield without_node(self.script, node)
 
-    # Times
+    # What is left, said more simply
+
+    def _plainer(self) -> None:
+        for i, line in enumerate(self.script.lines):
+            if line.what == CUT:
+                for a, b in sorted({(min(link), max(link)) for link in line.facts[0]}):
+                    links = self.script.lines[i].facts[0] - {(a, b), (b, a)}
+                    self._replace(i, Line(line.at, CUT, (links,)))
+            elif line.what == "request":
+                client, what, key, _, node = line.facts
+                self._replace(i, Line(line.at, line.what, (client, what, key, 0, node)))
+
+    def _replace(self, i: int, line: Line) -> None:
+        if line.text() != self.script.lines[i].text():
+            lines = self.script.lines
+            self.take(self._with([*lines[:i], line, *lines[i + 1 :]]))
 
     def _round(self) -> None:
         for us in ROUND_US:
