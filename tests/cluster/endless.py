@@ -35,6 +35,7 @@ BATCH = 20  # seeds that a process is given at a time
 SEEDS = 1 << 32  # there are; the simulator's dice know no more
 APART = 1_000_000  # seeds between those of --seed 1 and of --seed 2
 REPORT_S = 30
+SHRINKING_S = 300  # a mistake that is as rare as these needs many attempts
 FAILURES = Path("build/failures")
 
 
@@ -45,12 +46,10 @@ def crowded(plan: Plan) -> None:
     plan.reads = 1
     plan.value_bytes = 700
     plan.uncommitted_bytes = 8192
-    plan.eager_at = 2
-    plan.forgets = True
     plan.doubled = 200
     plan.late = 50
-    plan.faults = ["cut_off_one", "crash_one", "stall", "restore"]
-    plan.fault_ms = 1000
+    plan.faults = ["cut_off_one", "crash_one", "stall", "restore", "flash_fault", "flash_fault"]
+    plan.fault_ms = 300
 
 
 def restless(plan: ChurnPlan) -> None:
@@ -162,7 +161,7 @@ def reduce(seed: int) -> None:
     kind, adapt = kind_of(seed)
     print(f"python -m tests.cluster.endless --only {seed}")
     try:
-        shrinking = shrink(seed, STEPS, None, kind, adapt)
+        shrinking = shrink(seed, STEPS, None, kind, adapt, SHRINKING_S)
     except ValueError as e:
         print(e)
         return

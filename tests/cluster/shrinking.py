@@ -260,13 +260,14 @@ def main() -> int:
     parser.add_argument("--file", type=Path, help="write the script to it")
     options = parser.parse_args()
     begun = time.monotonic()
-    head = {}
+    head, about = {}, ""
     seed, steps = options.seed, options.steps
     kind = KINDS["churn" if options.churn else "plain"]
     parts: Any = None
     adapt: Any = None
     if options.mistake:
         head["mistake"] = options.mistake
+        about = f"# {mistake(options.mistake).breaks}\n"
         mutant = mistake(options.mistake)
         seed = first_that_fails(mutant)
         kind, steps, parts, adapt = mutant.kind, mutant.steps, mutant.parts, mutant.adapt
@@ -274,7 +275,7 @@ def main() -> int:
     shrinking = shrink(seed, steps, parts, kind, adapt, options.seconds)
     head["shows"] = shrinking.shown
     script = Script(head | shrinking.script.head, shrinking.script.lines)
-    print(script.text())
+    print(about + script.text())
     print(
         f"seed {seed}: {shrinking.lines} lines became {len(script.lines)} by {shrinking.replays} "
         f"replays, in {time.monotonic() - found:.0f} s"
@@ -282,7 +283,7 @@ def main() -> int:
     )
     if options.file:
         options.file.parent.mkdir(parents=True, exist_ok=True)
-        options.file.write_text(script.text())
+        options.file.write_text(about + script.text())
     return 0
 
 
