@@ -80,13 +80,18 @@ def test_a_branch_is_taken_or_explained_and_not_both(tmp_path: Any) -> None:
     taken, missing = [(2, 3)], [(2, 4), (8, 9), (8, -7)]
 
     # when nothing is explained, then all three are missed
-    assert judge(source, {}, taken, missing) == (
+    assert judge(source, {}, {}, taken, missing) == (
         ["f: if a: => return a", "g: if a: => a = 1", "g: if a: => the end"],
         [],
     )
     # when all are, nothing is wrong
     reasons = {"f: if a: => return a": "why", "g": "why"}
-    assert judge(source, reasons, taken, missing) == ([], [])
+    assert judge(source, reasons, {}, taken, missing) == ([], [])
     # when one is taken all the same, its explanation isn't true
-    assert judge(source, reasons, [*taken, (2, 4)], missing[1:]) == ([], ["f: if a: => return a"])
-    assert judge(source, reasons, [*taken, (8, 9)], [(2, 4), (8, -7)]) == ([], ["g"])
+    (seldom,) = [reason for reason in reasons if reason != "g"]
+    assert judge(source, reasons, {}, [*taken, (2, 4)], missing[1:]) == ([], [seldom])
+    assert judge(source, reasons, {}, [*taken, (8, 9)], [(2, 4), (8, -7)]) == ([], ["g"])
+    # but of one that is seldom taken it is, either way; unless there is no such branch
+    assert judge(source, {"g": "why"}, {seldom: "why"}, taken, missing) == ([], [])
+    assert judge(source, {"g": "why"}, {seldom: "why"}, [*taken, (2, 4)], missing[1:]) == ([], [])
+    assert judge(source, reasons, {"h: gone": "why"}, taken, missing) == ([], ["h: gone"])
