@@ -260,7 +260,9 @@ class SimNode(Node):
 
     def timer(self) -> None:
         """One turn of the driver's `_tick`."""
-        self.board.life.tells_its_age(self.board.world.plan.late_us[1])  # type: ignore[union-attr]
+        world = self.board.world
+        if not world.outsider.permille:  # he may hold back for as long as he likes what was lost
+            self.board.life.tells_its_age(world.plan.late_us[1])  # type: ignore[union-attr]
         self._take_in()
         self.core.tick()
         self._drive()
