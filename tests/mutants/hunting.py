@@ -1,9 +1,10 @@
-"""How the simulator finds a mistake, and how fast."""
+"""What finds a mistake, and how fast: the simulator, or a search through all states."""
 
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 from rich.progress import track
 
@@ -11,7 +12,8 @@ from raft.store import StoreError
 from tests.cluster import simulator
 from tests.cluster.invariants import Violation
 from tests.cluster.simulator import World
-from tests.mutants.catalogue import MUTANTS
+from tests.model import search
+from tests.mutants.catalogue import MODELLED, MUTANTS
 from tests.mutants.mutant import Mutant
 
 SEEDS = 600  # at most, of one mutant; most mistakes show in one of the first five
@@ -61,16 +63,46 @@ def simulate(mutant: Mutant, first: int, seeds: int = SEEDS) -> Catch | None:
     return None
 
 
-def hunt_all(mutants: list[Mutant], first: int, jobs: int) -> dict[str, Catch | None]:
-    """What is found of each, by its name; in so many processes."""
+@dataclass(frozen=True)
+class Found:
+    """What both have found of a mutant; None: nothing, or it can't be seen there."""
+
+    simulated: Catch | None
+    searched: search.Catch | None
+
+    def __bool__(self) -> bool:
+        return bool(self.simulated or self.searched)
+
+
+def hunt_all(mutants: list[Mutant], first: int, seconds: float, jobs: int) -> dict[str, Found]:
+    """What is found of each, by its name; in so many processes. seconds: of each search."""
     rarest_first = sorted(mutants, key=lambda mutant: -mutant.first)
+    modelled = [mutant for mutant in mutants if mutant in MODELLED]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as processes:
-        hunts = [processes.submit(_hunt, mutant.name, first) for mutant in rarest_first]
-        done = track(as_completed(hunts), "Hunting", len(hunts), transient=True)
-        return dict(each.result() for each in done)
+        searches = {m.name: processes.submit(_search, m.name, seconds) for m in modelled}
+        hunts = {m.name: processes.submit(_simulate, m.name, first) for m in rarest_first}
+        all_of_them: list[Future[Any]] = [*searches.values(), *hunts.values()]
+        for _ in track(as_completed(all_of_them), "Hunting", len(all_of_them), transient=True):
+            pass
+    return {
+        name: Found(hunt.result(), searches[name].result() if name in searches else None)
+        for name, hunt in hunts.items()
+    }
 
 
-def _hunt(name: str, first: int) -> tuple[str, Catch | None]:
-    # A core that is made for a mutant can't be sent to another process: its name can.
+# A core that is made for a mutant can't be sent to another process: its name can.
+
+
+def _simulate(name: str, first: int) -> Catch | None:
+    return simulate(_mutant(name), first)
+
+
+def _search(name: str, seconds: float) -> search.Catch | None:
+    core = _mutant(name).core
+    assert core
+    return search.hunt(core, seconds)
+
+
+def _mutant(name: str) -> Mutant:
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-    return name, simulate(mutant, first)
+    return mutant
