@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup micropython demo test test-power soak lint bench screenshots clean
+.PHONY: help setup micropython demo test proof test-power soak lint bench screenshots clean
 .PHONY: init boards firmware up deploy flash monitor doctor repl erase
 
 help:  ## list these commands
@@ -27,6 +27,9 @@ demo: $(VENV)/runtime  ## run a cluster of five on this machine and kill its lea
 test: $(VENV)/dev  ## run all tests, under CPython and MicroPython (ARGS="-k election")
 	@$(BIN)/python -m host_tools.micropython || echo "Going on with CPython alone." >&2
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+proof: $(VENV)/proof micropython  ## show all that is claimed, in 45 minutes (ARGS="model lab", --list)
+	@$(BIN)/python -m tests.proof $(ARGS)
 
 test-power: $(VENV)/dev  ## cut the power at every program and every erase of whole workloads
 	@$(BIN)/python -m tests.store.power $(ARGS)
