@@ -38,37 +38,40 @@ class Search:
         self.symmetry = Symmetry(self.space, symmetric)
         self.result = Result(bounds)
         self.parents: dict[int, int] = {}  # of each state the one that it was reached from first
-        self._began = 0.0
-        self._seconds = float("inf")
+        first = self.symmetry.canonical(self.space.start())
+        self.parents[first] = -1
+        self._level = [first]  # the states that were found last
+        self.is_over = False
 
     def run(
         self, seconds: float = float("inf"), progress: Callable[[Result], None] | None = None
     ) -> Result:
         """Until all is known, a property is broken, or the time is over."""
-        self._began, self._seconds = time.monotonic(), seconds
-        result = self.result
-        first = self.symmetry.canonical(self.space.start())
-        self.parents[first] = -1
-        level: list[int] | None = [first]
-        while level:
-            level = self._next_level(level)
-            result.depth += bool(level)
-            self._take_stock()
+        end = time.monotonic() + seconds
+        while not self.is_over:
+            self.advance(end)
             if progress:
-                progress(result)
-        result.complete = level is not None
-        return result
+                progress(self.result)
+        return self.result
 
-    def _take_stock(self) -> None:
-        self.result.states = len(self.parents)
-        self.result.seconds = time.monotonic() - self._began
+    def advance(self, end: float = float("inf")) -> None:
+        """Look at the states that are one step further than all before, until that time."""
+        began = time.monotonic()
+        result = self.result
+        found = self._next_level(end)
+        result.depth += bool(found)
+        result.complete = found == []
+        result.states = len(self.parents)
+        result.seconds += time.monotonic() - began
+        self._level = found or []
+        self.is_over = not found
 
-    def _next_level(self, level: list[int]) -> list[int] | None:
+    def _next_level(self, end: float) -> list[int] | None:
         """The states one step further; None if it comes to an end before."""
         parents, result = self.parents, self.result
         canonical, steps = self.symmetry.canonical, self.space.steps
         found: list[int] = []
-        for i, packed in enumerate(level):
+        for i, packed in enumerate(self._level):
             for after, broken, _, _ in steps(self.symmetry.state_of(packed)):
                 result.steps += 1
                 number = canonical(after)
@@ -79,7 +82,7 @@ class Search:
                 if number not in parents:
                     parents[number] = packed
                     found.append(number)
-            if i % LOOKS_AT_CLOCK == 0 and time.monotonic() - self._began > self._seconds:
+            if i % LOOKS_AT_CLOCK == 0 and time.monotonic() > end:
                 return None
         return found
 
@@ -95,13 +98,12 @@ class Search:
         script = []
         for i, goal in enumerate(path[1:], 2):
             is_last = i == len(path)
-            step = next(
+            state, _, node, label = next(
                 step
                 for step in self.space.steps(state)
-                if canonical(step.after) == goal and bool(step.broken) == is_last
+                if canonical(step[0]) == goal and bool(step[1]) == is_last
             )
-            script.append(f"n{step.node} {step.label}")
-            state = step.after
+            script.append(f"n{node} {label}")
         return script
 
 
@@ -117,7 +119,7 @@ class Catch:
     script: list[str]
 
 
-# Small instances in which mistakes show, those that are searched fastest first
+# Small instances in which mistakes show
 HUNTS = (
     Bounds(terms=1, commands=0, copies=0, pre_votes=1),
     Bounds(terms=2, commands=1, letters=1, copies=0),
@@ -130,15 +132,19 @@ HUNTS = (
 
 
 def hunt(core_class: type[Core], seconds: float) -> Catch | None:
-    """The first property that a core is seen to break, in one instance after the other."""
+    """The first property that a core is seen to break.
+
+    All instances are searched side by side, so that none has many more states than the others.
+    """
     began = time.monotonic()
-    states = 0
-    for bounds in HUNTS:
-        left = seconds - (time.monotonic() - began)
-        result = Search(core_class, bounds).run(left)
-        states += result.states
+    searches = [Search(core_class, bounds) for bounds in HUNTS]
+    while open_ones := [search for search in searches if not search.is_over]:
+        smallest = min(open_ones, key=lambda search: len(search.parents))
+        smallest.advance(began + seconds)
+        result = smallest.result
         if result.broken:
+            states = sum(len(search.parents) for search in searches)
             took = time.monotonic() - began
-            depth = len(result.script)
-            return Catch(result.broken, bounds, states, depth, took, result.script)
+            script = result.script
+            return Catch(result.broken, result.bounds, states, len(script), took, script)
     return None

@@ -8,7 +8,6 @@ When letters are sent, any of them may be lost; those that aren't arrive at any 
 order, and some a second time.
 """
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -30,6 +29,8 @@ from tests.model.properties import look
 from tests.model.telling import describe
 
 State = tuple[int, ...]  # the place of each node, and the past
+Step = tuple[State, str, int, str]  # what it leads to, what it breaks or "", the node, what happens
+Addressed = list[tuple[int, tuple[int, ...]]]  # letters, by the position of the node they are for
 
 
 class Effect(NamedTuple):
@@ -56,15 +57,6 @@ class Move(NamedTuple):
     effect: Effect
 
 
-class Step(NamedTuple):
-    """From one state to another. broken: the property that this breaks, or ""."""
-
-    after: State
-    broken: str
-    node: int
-    label: str
-
-
 class Space:
     """Everything that has a number; and what may happen, by these numbers."""
 
@@ -81,6 +73,7 @@ class Space:
         self._heard: dict[tuple[int, int], list[Effect]] = {}
         self._posted: dict[tuple[int, tuple[int, ...]], int] = {}
         self._spent: dict[tuple[int, str], int] = {}
+        self._choices: dict[tuple[tuple[int, ...], int], list[Addressed]] = {}
 
     def start(self) -> State:
         """The first state."""
@@ -216,14 +209,13 @@ class Space:
             self._posted[key] = there
         return there
 
-    def under_way(self, state: list[int]) -> int:
-        """How many letters are."""
-        return sum([len(self.places.things[place][1]) for place in state[:-1]])
-
     # What may happen to all
 
     def steps(self, state: State) -> Iterator[Step]:
         """All that may happen next."""
+        places, most = self.places.things, self.bounds.letters
+        under_way = [len(places[place][1]) for place in state[:-1]]
+        others_under_way = [sum(under_way) - count for count in under_way]
         for i, node in enumerate(self.ids):
             for place, effect in self.moves(state[i]):
                 past = self._spend(state[-1], effect.uses) if effect.uses else state[-1]
@@ -234,10 +226,11 @@ class Space:
                 broken = effect.broken
                 if effect.leads or effect.tells and not broken:
                     broken = self._look(after, i, effect)
-                yield Step(tuple(after), broken, node, effect.label)
+                yield tuple(after), broken, node, effect.label
                 if effect.sent:
-                    for sent in some_of(effect.sent, self.bounds.letters - self.under_way(after)):
-                        yield Step(self._post_all(after, sent), broken, node, effect.label)
+                    room = most - others_under_way[i] - len(places[place][1])
+                    for addressed in self._some_of(effect.sent, room):
+                        yield self._post_all(after, addressed), broken, node, effect.label
 
     def _look(self, state: list[int], i: int, effect: Effect) -> str:
         nodes = [self.value(place) for place in state[:-1]]
@@ -245,13 +238,29 @@ class Space:
         state[-1] = self.pasts.of(past)
         return broken
 
-    def _post_all(self, state: list[int], sent: tuple[int, ...]) -> State:
+    def _some_of(self, sent: tuple[int, ...], most: int) -> list[Addressed]:
+        """Those of them that aren't lost: one, two, ..."""
+        choices = self._choices.get((sent, most))
+        if choices is None:
+            sizes = range(1, min(len(sent), most) + 1)
+            choices = self._choices[sent, most] = [
+                self._addressed(some)
+                for size in sizes
+                for some in itertools.combinations(sent, size)
+            ]
+        return choices
+
+    def _addressed(self, sent: tuple[int, ...]) -> Addressed:
+        to: dict[int, tuple[int, ...]] = {}
+        for letter in sent:
+            j = self.letters.things[letter].dst - 1
+            to[j] = (*to.get(j, ()), letter)
+        return list(to.items())
+
+    def _post_all(self, state: list[int], addressed: Addressed) -> State:
         after = list(state)
-        letters = self.letters.things
-        for j, node in enumerate(self.ids):
-            to = tuple([i for i in sent if letters[i].dst == node])
-            if to:
-                after[j] = self.post(after[j], to)
+        for j, letters in addressed:
+            after[j] = self.post(after[j], letters)
         return tuple(after)
 
     def _spend(self, past: int, uses: str) -> int:
@@ -290,10 +299,3 @@ class Numbers:
 
 def command(count: int) -> bytes:
     return b"%d" % (count + 1)
-
-
-@functools.cache
-def some_of(sent: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
-    """Those of them that aren't lost: one, two, ..."""
-    sizes = range(1, min(len(sent), most) + 1)
-    return [some for size in sizes for some in itertools.combinations(sent, size)]

@@ -39,7 +39,8 @@ class Symmetry:
         Nodes are put into the order of their orbits. Only of those of one orbit more than one
         order has to be tried.
         """
-        return min(self._packed(state, self._sorting(state)))
+        packed = self._packed(state, self._sorting(state))
+        return packed[0] if len(packed) == 1 else min(packed)
 
     def images(self, state: State) -> int:
         """How many states come of this one by renaming nodes, itself included."""
