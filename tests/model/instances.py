@@ -7,10 +7,11 @@ from tests.model.search import Result, Search
 PROGRESS_S = 20.0
 
 INSTANCES = {
-    "elections": Bounds(terms=2, elections=3, commands=0, crashes=1, copies=1, pre_votes=1),
-    "replication": Bounds(terms=2, elections=2, commands=2, crashes=1, copies=1),
+    "all together": Bounds(terms=2, commands=2, crashes=1),  # takes longest: the first to begin
+    "pre-votes": Bounds(terms=2, commands=0, crashes=1, pre_votes=1),
     "three terms": Bounds(terms=3, elections=3, commands=2, crashes=1, letters=1, copies=0),
-    "lost quorum": Bounds(terms=2, elections=2, commands=1, beats=2),
+    "four terms": Bounds(terms=4, elections=4, commands=0, crashes=1, beats=1, letters=1, copies=0),
+    "lost quorum": Bounds(terms=2, commands=1, beats=1),
     "handing over": Bounds(terms=2, elections=1, commands=1, transfers=1),
 }
 
