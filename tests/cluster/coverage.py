@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.cluster.endless import APART, SEEDS, Tally, batches, live
+from tests.options import at_least_1
 
 RAFT = Path(__file__).parents[2] / "firmware/raft"
 MODULES = ("core", "leading", "progress", "members", "log")
@@ -113,9 +114,9 @@ def judge(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Count branches; see the module's text.")
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=at_least_1, default=200)
     parser.add_argument("--seed", type=int, default=1, help="begin with those of this number")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count(), help="processes")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args()
 

@@ -5,9 +5,13 @@
 
     python -m tests.cluster.endless --only 1000001                 one of them, and all that happens
 
+    python -m tests.cluster.endless --steps 5000 --seed 1 --mistake WhatWasSentIsCommitted
+                                                      what a failure looks like (tests/mutants/)
+
 Every other seed is one of `churn.py`; one in four has a plan of its own, so that more often happens
 what otherwise is rare. The first violation ends it: the seed is reduced to a short script
-(`shrinking.py`), which is written to build/failures/, and the exit status is 1.
+(`shrinking.py`), which is written to build/failures/, and the exit status is 1. Ctrl-C
+ends it, too, as soon as the seeds that are under way are done.
 """
 
 import argparse
@@ -15,6 +19,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -26,12 +31,13 @@ from typing import Any
 
 from tests.cluster import simulator
 from tests.cluster.churn import ChurnPlan, ChurnWorld
-from tests.cluster.script import Script
-from tests.cluster.shrinking import shrink
+from tests.cluster.shrinking import shrink, told
 from tests.cluster.simulator import US, Plan, World
+from tests.mutants.named import mistake, parts_of
+from tests.options import at_least_1
 
 STEPS = 5000  # of one seed, before all faults end
-BATCH = 20  # seeds that a process is given at a time
+BATCH = 10  # seeds that a process is given at a time
 SEEDS = 1 << 32  # there are; the simulator's dice know no more
 APART = 1_000_000  # seeds between those of --seed 1 and of --seed 2
 REPORT_S = 30
@@ -107,14 +113,14 @@ def kind_of(seed: int) -> tuple[type[World], Any]:
     return KINDS[seed % len(KINDS)]
 
 
-def live(seeds: list[int]) -> Tally:
-    """Run them one after the other, to the first that fails."""
+def live(seeds: list[int], wrong: str | None = None) -> Tally:
+    """Run them one after the other, to the first that fails. wrong: a mistake that nodes make."""
     tally = Tally()
     begun = time.process_time()
     for seed in seeds:
         try:
             kind, adapt = kind_of(seed)
-            world = simulator.run(seed, STEPS, kind=kind, adapt=adapt)
+            world = simulator.run(seed, STEPS, None, parts_of(wrong), kind, adapt)
         except Exception as e:  # whatever a node raises is a failure of it
             tally.failed = seed
             tally.failure = f"{type(e).__name__}: {e}"
@@ -136,42 +142,58 @@ def batches(first: int, count: int | None) -> Iterator[list[int]]:
         at += size
 
 
-def run(first: int, count: int | None, until: float | None, jobs: int) -> Tally:
-    """Run seeds in so many processes, up to that time (of time.monotonic), or to a violation."""
+def run(first: int, count: int | None, until: float | None, jobs: int, wrong: str | None) -> Tally:
+    """Run seeds in so many processes, up to that time (of time.monotonic), or to a violation, or
+    to Ctrl-C. wrong: as for `live`."""
     total = Tally()
     todo = batches(first, count)
     reported = begun = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        under_way: set[Future[Tally]] = {pool.submit(live, b) for b in islice(todo, jobs)}
+
+    def end(*_: object) -> None:
+        nonlocal until
+        until = 0
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # if it is pressed once more
+
+    # Ctrl-C reaches all processes, and is for this one alone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(jobs, context) as pool:
+        under_way: set[Future[Tally]] = {pool.submit(live, b, wrong) for b in islice(todo, jobs)}
+        signal.signal(signal.SIGINT, end)
+        print(f"seeds from {first} on, in {jobs} processes", flush=True)
         while under_way:
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
             for future in done:
                 total.add(future.result())
             if total.failed is None and (until is None or time.monotonic() < until):
-                under_way |= {pool.submit(live, batch) for batch in islice(todo, len(done))}
+                under_way |= {pool.submit(live, b, wrong) for b in islice(todo, len(done))}
             if time.monotonic() - reported >= REPORT_S:
                 reported = time.monotonic()
-                print(f"  {reported - begun:5.0f} s: {total.seeds:,} seeds, {total.steps:,} steps")
+                print(
+                    f"  {reported - begun:5.0f} s: {total.seeds:,} seeds, {total.steps:,} steps",
+                    flush=True,
+                )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return total
 
 
-def reduce(seed: int) -> None:
+def reduce(seed: int, wrong: str | None) -> None:
     """Write a short script that fails as this seed does, and say how to see it fail."""
     kind, adapt = kind_of(seed)
-    print(f"python -m tests.cluster.endless --only {seed}")
+    by_mistake = f" --mistake {wrong}" if wrong else ""
+    print(f"python -m tests.cluster.endless --only {seed}{by_mistake}", flush=True)
     try:
-        shrinking = shrink(seed, STEPS, None, kind, adapt, SHRINKING_S)
+        shrinking = shrink(seed, STEPS, parts_of(wrong), kind, adapt, SHRINKING_S)
     except ValueError as e:
         print(e)
         return
-    head = {"shows": shrinking.shown} | shrinking.script.head
     file = FAILURES / f"seed_{seed}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(Script(head, shrinking.script.lines).text())
+    file.write_text(told(shrinking, wrong))
     print(f"reduced from {shrinking.lines} lines to {len(shrinking.script.lines)}:")
     print(f"python -m tests.cluster.scripted {file} --trace")
-    print("If it is a mistake in firmware/, keep the file in tests/cluster/scripts/.")
+    if not wrong:
+        print("If it is a mistake in firmware/, keep the file in tests/cluster/scripts/.")
 
 
 def arguments() -> argparse.Namespace:
@@ -179,25 +201,26 @@ def arguments() -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float)
     length.add_argument("--only", type=int, metavar="SEED", help="run it, and print what happens")
-    length.add_argument("--steps", type=int, help="at least, of all seeds together")
+    length.add_argument("--steps", type=at_least_1, help="at least, of all seeds together")
     parser.add_argument("--seed", type=int, help="begin with those that belong to this number")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count(), help="processes")
+    parser.add_argument("--mistake", type=mistake, help="made on purpose, by all nodes")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
+    wrong = options.mistake and options.mistake.name
     if options.only is not None:
         kind, adapt = kind_of(options.only)
-        simulator.run(options.only, STEPS, print, kind=kind, adapt=adapt)
+        simulator.run(options.only, STEPS, print, parts_of(wrong), kind, adapt)
         return 0
     fresh = random.SystemRandom().randrange(SEEDS)
     first = fresh if options.seed is None else options.seed * APART % SEEDS
     count = None if options.steps is None else -(-options.steps // STEPS)
     until = None if options.minutes is None else time.monotonic() + options.minutes * 60
-    print(f"seeds from {first} on, in {options.jobs} processes")
-    total = run(first, count, until, options.jobs)
+    total = run(first, count, until, options.jobs, wrong)
 
     figures = total.figures()
     print(
@@ -214,7 +237,7 @@ def main() -> int:
         print("no violation")
         return 0
     print(f"seed {total.failed} failed: {total.failure}")
-    reduce(total.failed)
+    reduce(total.failed, wrong)
     return 1
 
 

@@ -31,6 +31,7 @@ from tests.cluster.nemesis import NETWORK_S, ORDER_S, STOPPED_S, Nemesis
 from tests.cluster.network import Network
 from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster, write
+from tests.mutants.named import mistake
 from tests.mutants.process import MutantProcesses
 
 NODES = 5
@@ -193,7 +194,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--lease", action="store_true", help="leaders answer reads by lease")
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     parser.add_argument("--check", type=Path, help="a history that was kept, and no other")
-    parser.add_argument("--mutant", default="", help="nodes make this mistake; is it seen?")
+    parser.add_argument("--mutant", type=mistake, help="nodes make this mistake; is it seen?")
     return parser.parse_args()
 
 
@@ -211,7 +212,7 @@ def main() -> int:
         options.minutes * 60,
         options.interpreter,
         options.lease,
-        mutant=options.mutant,
+        mutant=options.mutant.name if options.mutant else "",
     )
     tell(run)
     is_linearizable = check_and_tell(run.history)
@@ -222,7 +223,7 @@ def main() -> int:
         options.json.write_text(json.dumps(flat, indent=2) + "\n")
     is_well = is_linearizable and not run.alarms
     if options.mutant:
-        print(f"{options.mutant} {'was not' if is_well else 'was'} seen")
+        print(f"{options.mutant.name} {'was not' if is_well else 'was'} seen")
         return int(is_well)
     if not is_well:
         keep(run)

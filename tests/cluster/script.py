@@ -105,7 +105,9 @@ def parsed(text: str) -> Script:
         if line.startswith("at "):
             lines.append(_parsed(line))
         elif line and not line.startswith("#"):
-            key, value = line.split(": ", 1)
+            key, colon, value = line.partition(": ")
+            if not colon:
+                raise ValueError("nobody knows what this means: %s" % line)
             head[key] = value
     return Script(head, lines)
 

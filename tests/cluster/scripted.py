@@ -205,17 +205,18 @@ def main() -> int:
     import argparse
     from pathlib import Path
 
-    from tests.mutants.catalogue import MUTANTS
+    from tests.mutants.named import parts_of
 
     parser = argparse.ArgumentParser(description="Replay a script; see the module's text.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     parser.add_argument("--shipped", action="store_true", help="without the mistake")
     options = parser.parse_args()
-    script = parsed(options.file.read_text())
-    parts = None
-    if not options.shipped and "mistake" in script.head:
-        parts = {mutant.name: mutant.parts for mutant in MUTANTS}[script.head["mistake"]]
+    try:
+        script = parsed(options.file.read_text())
+        parts = None if options.shipped else parts_of(script.head.get("mistake"))
+    except (OSError, ValueError) as e:
+        parser.error(str(e))
     try:
         replay(script, parts, print if options.trace else None)
     except Exception as e:  # as in `record`

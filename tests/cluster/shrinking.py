@@ -24,8 +24,8 @@ from tests.cluster import simulator
 from tests.cluster.script import CUT, DECISIONS, DEEDS, FATE, Line, Script
 from tests.cluster.scripted import KINDS, Calm, record, replay
 from tests.cluster.simulator import World
-from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.named import mistake
 
 AT_MOST_S = 60  # after so long, what is left is good enough
 CALMER_S = 5  # of these, to look for seeds that fail alike without delays, or but for losses
@@ -255,35 +255,36 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--churn", action="store_true")
-    parser.add_argument("--mistake", help="made on purpose; the seed is one that it shows in")
+    parser.add_argument(
+        "--mistake", type=mistake, help="made on purpose; the seed is one that it shows in"
+    )
     parser.add_argument("--seconds", type=float, default=AT_MOST_S)
     parser.add_argument("--file", type=Path, help="write the script to it")
     options = parser.parse_args()
     begun = time.monotonic()
-    head, about = {}, ""
     seed, steps = options.seed, options.steps
     kind = KINDS["churn" if options.churn else "plain"]
     parts: Any = None
     adapt: Any = None
-    if options.mistake:
-        head["mistake"] = options.mistake
-        about = f"# {mistake(options.mistake).breaks}\n"
-        mutant = mistake(options.mistake)
+    mutant = options.mistake
+    if mutant:
         seed = first_that_fails(mutant)
         kind, steps, parts, adapt = mutant.kind, mutant.steps, mutant.parts, mutant.adapt
     found = time.monotonic()
-    shrinking = shrink(seed, steps, parts, kind, adapt, options.seconds)
-    head["shows"] = shrinking.shown
-    script = Script(head | shrinking.script.head, shrinking.script.lines)
-    print(about + script.text())
+    try:
+        shrinking = shrink(seed, steps, parts, kind, adapt, options.seconds)
+    except ValueError as e:
+        parser.error(str(e))
+    text = told(shrinking, mutant and mutant.name)
+    print(text)
     print(
-        f"seed {seed}: {shrinking.lines} lines became {len(script.lines)} by {shrinking.replays} "
-        f"replays, in {time.monotonic() - found:.0f} s"
-        + (f", and {found - begun:.0f} s to find the seed" if options.mistake else "")
+        f"seed {seed}: {shrinking.lines} lines became {len(shrinking.script.lines)} by "
+        f"{shrinking.replays} replays, in {time.monotonic() - found:.0f} s"
+        + (f", and {found - begun:.0f} s to find the seed" if mutant else "")
     )
     if options.file:
         options.file.parent.mkdir(parents=True, exist_ok=True)
-        options.file.write_text(about + script.text())
+        options.file.write_text(text)
     return 0
 
 
@@ -298,9 +299,14 @@ def first_that_fails(mutant: Mutant) -> int:
         seed += 1
 
 
-def mistake(name: str) -> Mutant:
-    """The one of that name; KeyError if there is none."""
-    return {mutant.name: mutant for mutant in MUTANTS}[name]
+def told(shrinking: Shrinking, wrong: str | None) -> str:
+    """The script that is left, with what it shows, and by which mistake made on purpose."""
+    head = {"shows": shrinking.shown} | shrinking.script.head
+    about = ""
+    if wrong:
+        head["mistake"] = wrong
+        about = f"# {mistake(wrong).breaks}\n"
+    return about + Script(head, shrinking.script.lines).text()
 
 
 if __name__ == "__main__":

@@ -777,23 +777,23 @@ def fingerprint(seed: int, steps: int) -> int:
 def main() -> None:
     import argparse
 
+    from tests.options import range_of_seeds
+
     parser = argparse.ArgumentParser(description="Simulate clusters; see the module's text.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seeds", help="a range, such as 1000-2000, in place of one seed")
+    parser.add_argument(
+        "--seeds", type=range_of_seeds, help="a range, such as 1000-2000, in place of one seed"
+    )
     parser.add_argument("--steps", type=int, default=5000, help="before the healing")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     parser.add_argument("--churn", action="store_true", help="members change meanwhile")
     options = parser.parse_args()
-    if options.seeds:
-        first, last = map(int, options.seeds.split("-"))
-    else:
-        first = last = options.seed
     kind: type[World] = World
     if options.churn:
         from tests.cluster.churn import ChurnWorld as kind
     happened: dict[str, int] = {}
     steps = 0
-    for seed in range(first, last + 1):
+    for seed in options.seeds or [options.seed]:
         if options.trace:
             world = run(seed, options.steps, print, kind=kind)
         else:

@@ -1,17 +1,28 @@
 """What runs simulated clusters without end: which seeds, what it counts, and that it stops."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host_tools.firmware import FIRMWARE
 from raft.core import Core
 from tests.cluster import endless, simulator
 from tests.cluster.endless import BATCH, STEPS, Tally, batches, live
 from tests.cluster.invariants import Violation
+from tests.cluster.script import parsed
+from tests.cluster.scripted import replay
 from tests.cluster.simulator import World
+from tests.mutants.named import mistake
 
 FAILS = 2  # a seed
+TIMEOUT_S = 120  # at most, of a command
 
 
 class WorldThatFails(World):
@@ -95,3 +106,71 @@ def test_a_branch_is_taken_or_explained_and_not_both(tmp_path: Any) -> None:
     assert judge(source, {"g": "why"}, {seldom: "why"}, taken, missing) == ([], [])
     assert judge(source, {"g": "why"}, {seldom: "why"}, [*taken, (2, 4)], missing[1:]) == ([], [])
     assert judge(source, reasons, {"h: gone": "why"}, taken, missing) == ([], ["h: gone"])
+
+
+def test_a_seed_that_fails_ends_it_and_leaves_a_script(tmp_path: Path) -> None:
+    # given nodes that make a mistake
+    name = "WhatWasSentIsCommitted"
+
+    # when seeds of them are run
+    done = endless_in(tmp_path, "--steps", "5000", "--seed", "1", "--mistake", name)
+    out, _ = done.communicate(timeout=TIMEOUT_S)
+
+    # then it says which seed fails, and how to see that again
+    assert done.returncode == 1
+    assert "seed 1000000 failed: Violation: entry 3 is committed, and durable on 1 nodes" in out
+    assert f"\npython -m tests.cluster.endless --only 1000000 --mistake {name}\n" in out
+
+    # and there is a short script, which fails by the mistake, and not without
+    (file,) = (tmp_path / endless.FAILURES).iterdir()
+    assert f"\npython -m tests.cluster.scripted {file.relative_to(tmp_path)} --trace\n" in out
+    script = parsed(file.read_text())
+    assert script.head["mistake"] == name and len(script.lines) < 10
+    with pytest.raises(Violation, match="is committed, and durable on 1 nodes"):
+        replay(script, mistake(name).parts)
+    replay(script)
+
+
+def test_ctrl_c_ends_it_when_what_is_under_way_is_done(tmp_path: Path) -> None:
+    running = endless_in(tmp_path, "--minutes", "10", "--json", "figures.json")
+    assert running.stdout and "in 1 processes" in running.stdout.readline()
+
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=TIMEOUT_S)
+
+    assert running.returncode == 0, out
+    assert out.endswith("no violation\n") and "Traceback" not in out
+    assert json.loads((tmp_path / "figures.json").read_text())["simulator.violations"] == 0
+
+
+def endless_in(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """The command, with one process, where it leaves its files in that folder."""
+    path = os.pathsep.join([str(FIRMWARE.parent), str(FIRMWARE)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster.endless", "--jobs", "1", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "command, wrong",
+    [
+        ("endless", "--steps 0"),
+        ("endless", "--minutes 1 --jobs 0"),
+        ("endless", "--steps 1 --mistake None"),
+        ("simulator", "--seeds 9-1"),
+        ("scripted", "nothing.txt"),
+        ("shrinking", "--steps 10"),  # which don't fail
+        ("histories", "--mutant None"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_a_line(command: str, wrong: str) -> None:
+    run = [sys.executable, "-m", f"tests.cluster.{command}", *wrong.split()]
+    done = subprocess.run(run, cwd=FIRMWARE.parent, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "error: " in done.stderr.splitlines()[-1]

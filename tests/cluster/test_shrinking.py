@@ -8,12 +8,12 @@ from tests.cluster.script import Line, Script, parsed
 from tests.cluster.scripted import record, replay
 from tests.cluster.shrinking import (
     boards_of,
-    mistake,
     shrink,
     sort_of,
     with_first_clients,
     without_node,
 )
+from tests.mutants.named import mistake
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 LINES = 30  # at most, of a script that is kept

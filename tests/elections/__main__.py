@@ -22,6 +22,7 @@ from rich.table import Table
 
 from tests.elections.experiments import Experiment, experiments, measure, range_name, wanted
 from tests.elections.paper import PAPER, RANGES
+from tests.options import at_least_1
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 MODEL_PERCENT = 15  # by so much a median of plain Raft may differ from the paper's
@@ -132,8 +133,8 @@ def _what(e: Experiment) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure elections; see the module's text.")
-    parser.add_argument("--trials", type=int, default=1000, help="crashes for each setting")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--trials", type=at_least_1, default=1000, help="crashes for each setting")
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--out", type=Path, default=PROJECT / "build" / "proof", help="of pictures")

@@ -19,6 +19,7 @@ from typing import Any
 from host_tools.micropython import interpreters
 from tests.interpreter.portable import HEAP
 from tests.lab.lab import HEAD, line
+from tests.options import at_least_1
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = "tests/lab/course.py"
@@ -62,8 +63,8 @@ def run_all(
 def main() -> int:
     parser = argparse.ArgumentParser(description="all scenarios of MIT 6.5840's lab 3")
     parser.add_argument("--seed", type=int, default=1, help="the first one")
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--seeds", type=at_least_1, default=5, help="how many")
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     told: dict[str, Figures] = {}

@@ -20,10 +20,9 @@ def main() -> None:
         """Not earlier: faults are applied before anything of the node is imported."""
         apply()
         import raft.node
-        from tests.mutants.catalogue import MUTANTS
+        from tests.mutants.named import mistake
 
-        (mutant,) = [m for m in MUTANTS if m.name == os.environ["RAFT_MUTANT"]]
-        for name, part in mutant.parts.items():
+        for name, part in mistake(os.environ["RAFT_MUTANT"]).parts.items():
             setattr(raft.node, name, part)
 
     faults.apply = apply_and_err

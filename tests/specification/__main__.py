@@ -21,12 +21,13 @@ from rich.table import Table
 
 from host_tools import micropython
 from host_tools.desk import CPYTHON, MICROPYTHON
+from tests.options import at_least_1, range_of_seeds
 from tests.specification import tla
 from tests.specification.actions import ACTIONS
 from tests.specification.extensions import EXTENSIONS
 from tests.specification.running import Tally, run_real, simulate_all
 
-SEEDS = "1-40"
+SEEDS = range(1, 41)
 STEPS = 5000
 REAL_S = 20.0  # of each interpreter, where nothing else is said
 ACTIONS_OF_A_MODULE = 400
@@ -83,7 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", help="of simulated clusters, such as 1-40")
+    parser.add_argument("--seeds", type=range_of_seeds, help="of simulated clusters, such as 1-40")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each, before it heals")
     parser.add_argument("--churn", action="store_true", help="their members change")
     parser.add_argument("--real", type=float, metavar="SECONDS", help="real processes")
@@ -91,7 +92,7 @@ def main() -> int:
     parser.add_argument("--tla", type=Path, metavar="FOLDER", help="write a trace down for TLC")
     parser.add_argument("--actions", type=int, default=ACTIONS_OF_A_MODULE, help="in that trace")
     parser.add_argument("--seed", type=int, default=1, help="of real processes, or of that trace")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     if options.tla:

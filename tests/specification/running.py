@@ -64,12 +64,11 @@ def simulate(seed: int, steps: int, churn: bool) -> Tally:
     return tally
 
 
-def simulate_all(seeds: str, steps: int, churn: bool, jobs: int) -> Tally:
-    first, last = map(int, seeds.split("-"))
+def simulate_all(seeds: range, steps: int, churn: bool, jobs: int) -> Tally:
     tally = Tally(NAMES[churn])
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        runs = [pool.submit(simulate, seed, steps, churn) for seed in range(first, last + 1)]
-        for run in track(runs, f"{tally.name}, seeds {seeds}", console=Console(stderr=True)):
+        runs = [pool.submit(simulate, seed, steps, churn) for seed in seeds]
+        for run in track(runs, f"{tally.name}, {len(seeds)} seeds", console=Console(stderr=True)):
             tally.add(run.result())
     return tally
 

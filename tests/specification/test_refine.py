@@ -8,7 +8,7 @@ from raft.core import FOLLOWER
 from raft.messages import APPEND, APPEND_REPLY, DOUBT_REPLY
 from tests.cluster.churn import ChurnWorld
 from tests.cluster.simulator import World
-from tests.mutants.catalogue import MUTANTS
+from tests.mutants.named import mistake
 from tests.specification import real
 from tests.specification.actions import ACTIONS
 from tests.specification.mapping import messages_of
@@ -82,7 +82,7 @@ BROKEN_BY = {
 
 @pytest.mark.parametrize("name", BROKEN_BY)
 def test_a_mistaken_core_is_refused(name: str) -> None:
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
+    mutant = mistake(name)
     for seed in range(mutant.first, mutant.first + MOST_SEEDS):
         world, _ = recorded(seed, mutant.steps, mutant.kind, mutant.parts, mutant.adapt)
         try:
