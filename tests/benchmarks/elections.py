@@ -5,7 +5,8 @@ SLOW operations of the flash takes longer than typically, up to the worst that t
 allows. The partitions are used ones, the timeouts the defaults.
 """
 
-from tests.cluster.simulator import US, Plan, World
+from tests.cluster.board import US
+from tests.cluster.simulator import Plan, World
 from tests.solo import SECTORS
 
 HOURS = 1

@@ -16,10 +16,11 @@ from raft import admin
 from raft.compaction import Compaction
 from raft.core import LEADER, Core, Refused
 from raft.members import LEARNER, ROLES, STANDBY, Members, founders, record
+from tests.cluster.board import US, Board
 from tests.cluster.chance import Chance
 from tests.cluster.clients import CLIENTS, PEERS, Client
 from tests.cluster.invariants import EagerCompaction, configurations
-from tests.cluster.simulator import HEAL_MS, US, Board, Plan, World, is_sound
+from tests.cluster.simulator import HEAL_MS, Plan, World, is_sound
 from tests.dice import Dice
 from tests.flash import RamFlash
 from tests.store.model import Model

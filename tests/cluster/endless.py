@@ -30,9 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import simulator
+from tests.cluster.board import US
 from tests.cluster.churn import ChurnPlan, ChurnWorld
 from tests.cluster.shrinking import shrink, told
-from tests.cluster.simulator import US, Plan, World
+from tests.cluster.simulator import Plan, World
 from tests.mutants.named import mistake, parts_of
 from tests.options import at_least_1
 

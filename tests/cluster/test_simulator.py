@@ -6,7 +6,8 @@ runs the first seed of each test, CPython all of them.
 
 import sys
 
-from tests.cluster.simulator import US, Plan, World, check
+from tests.cluster.board import US
+from tests.cluster.simulator import Plan, World, check
 
 PORTABLE = True
 TIMEOUT_S = 240

@@ -6,7 +6,8 @@ state that was restored is held against the one that all committed entries lead 
 
 import sys
 
-from tests.cluster.simulator import HEAL_MS, US, Board, Plan, World
+from tests.cluster.board import US, Board
+from tests.cluster.simulator import HEAL_MS, Plan, World
 from tests.flash import RamFlash
 from tests.store.model import Model
 

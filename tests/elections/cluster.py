@@ -16,7 +16,8 @@ from raft.log import Log
 from raft.members import founders
 from raft.messages import Message
 from raft.store import Store
-from tests.cluster.simulator import ERASE_US, US
+from tests.cluster.board import US
+from tests.cluster.simulator import ERASE_US
 from tests.core.group import entries
 from tests.dice import Dice
 from tests.elections.conditions import Conditions

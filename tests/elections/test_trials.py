@@ -4,7 +4,7 @@ import statistics
 
 from raft.core import LEADER, PRE_CANDIDATE
 from raft.messages import APPEND, Message
-from tests.cluster.simulator import US
+from tests.cluster.board import US
 from tests.dice import Dice
 from tests.elections.__main__ import broken, claims, figures_of
 from tests.elections.cluster import COUNT, FOUNDED_TERM, Cluster

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.cluster.simulator import US
+from tests.cluster.board import US
 from tests.dice import Dice
 from tests.elections.cluster import COUNT, FOUNDED_TERM, MAJORITY, Cluster, Server
 from tests.elections.conditions import Conditions

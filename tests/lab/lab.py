@@ -33,7 +33,8 @@ from raft.messages import (
     parse,
 )
 from raft.seal import SEAL_BYTES
-from tests.cluster.simulator import US, Board, Plan, World
+from tests.cluster.board import US, Board
+from tests.cluster.simulator import Plan, World
 from tests.dice import Dice
 
 TYPE_CHECKING = False  # as in `typing`, which MicroPython lacks

@@ -5,7 +5,8 @@ commands, as in the course, and forget at once what isn't needed any more.
 """
 
 from raft.store import Compacted
-from tests.cluster.simulator import Board, Plan
+from tests.cluster.board import Board
+from tests.cluster.simulator import Plan
 from tests.lab.lab import Lab, of_many
 
 PORTABLE = True

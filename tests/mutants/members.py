@@ -7,8 +7,8 @@ from raft.core import Core
 from raft.leading import Leading
 from raft.members import Members
 from raft.messages import Message
+from tests.cluster.board import Board
 from tests.cluster.churn import ChurnPlan, ChurnWorld
-from tests.cluster.simulator import Board
 from tests.mutants.mutant import Mutant
 
 STEPS = 4000

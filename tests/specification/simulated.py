@@ -5,9 +5,10 @@ from typing import Any
 
 from raft.messages import PEER_BYTES, Message, parse
 from raft.seal import SEAL_BYTES
+from tests.cluster.board import Board
 from tests.cluster.clients import PEERS
 from tests.cluster.outsider import OUTSIDER
-from tests.cluster.simulator import Board, World
+from tests.cluster.simulator import World
 from tests.specification.refine import Refinement
 from tests.specification.trace import Event, event_of
 from tests.specification.tracing import Tracer, message_of
