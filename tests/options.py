@@ -1,6 +1,10 @@
-"""Options of commands."""
+"""Options that commands share, and what they do."""
 
+import json
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 
 def at_least_1(text: str) -> int:
@@ -18,3 +22,16 @@ def range_of_seeds(text: str) -> range:
     if not seeds:
         raise ArgumentTypeError(f"there are no seeds {text}")
     return seeds
+
+
+def write_figures(figures: Mapping[str, float], file: Path | None) -> None:
+    """What `--json FILE` wants, if it was given."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def need(module: str) -> None:
+    """SystemExit if that one of the extra `proof` isn't installed: said before all the work."""
+    if not find_spec(module):
+        raise SystemExit(f"this needs {module}: make .venv/proof")

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import coverage
 from rich.console import Console
 from rich.table import Table
 
 from tests.cluster.endless import APART, SEEDS, Tally, batches, live
-from tests.options import at_least_1
+from tests.options import at_least_1, need, write_figures
 
 RAFT = Path(__file__).parents[2] / "firmware/raft"
 MODULES = ("core", "leading", "progress", "members", "log")
@@ -57,14 +57,17 @@ class Source:
         return self._lines[line - 1].strip()
 
 
+def new_counter(file: Path) -> Any:
+    """coverage.py's, of branches; it keeps what it counts in that file."""
+    import coverage  # here: `judge` goes without it
+
+    modules = [str(RAFT / f"{module}.py") for module in MODULES]
+    return coverage.Coverage(data_file=str(file), branch=True, config_file=False, include=modules)
+
+
 def count(seeds: list[int], folder: Path) -> Tally:
     """Run them, and write down in a file of that folder which branches are taken."""
-    counter = coverage.Coverage(
-        data_file=str(folder / f"{seeds[0]}.coverage"),
-        branch=True,
-        config_file=False,
-        include=[str(RAFT / f"{module}.py") for module in MODULES],
-    )
+    counter = new_counter(folder / f"{seeds[0]}.coverage")
     with counter.collect():
         tally = live(seeds)
     counter.save()
@@ -75,9 +78,7 @@ def taken_and_not(
     folder: Path,
 ) -> Iterator[tuple[str, list[tuple[int, int]], list[tuple[int, int]]]]:
     """(module, branches that were taken, branches that weren't) of each."""
-    counter = coverage.Coverage(
-        data_file=str(folder / "all.coverage"), branch=True, config_file=False
-    )
+    counter = new_counter(folder / "all.coverage")
     counter.combine([str(path) for path in folder.glob("*.coverage")])
     report = folder / "report.json"
     counter.json_report(outfile=str(report))
@@ -123,6 +124,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    need("coverage")
     reasons = tomllib.loads(REASONS.read_text())
     total = Tally()
     figures: dict[str, float] = {}
@@ -158,9 +160,7 @@ def main() -> int:
         print(f"explained, but taken or gone: {reason}")
     if total.failed is not None:
         print(f"seed {total.failed} failed: {total.failure}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(figures, options.json)
     return int(bool(unexplained or stale or total.failed is not None))
 
 

@@ -15,7 +15,6 @@ ends it, too, as soon as the seeds that are under way are done.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -35,7 +34,7 @@ from tests.cluster.churn import ChurnPlan, ChurnWorld
 from tests.cluster.shrinking import shrink, told
 from tests.cluster.simulator import Plan, World
 from tests.mutants.named import mistake, parts_of
-from tests.options import at_least_1
+from tests.options import at_least_1, write_figures
 
 STEPS = 5000  # of one seed, before all faults end
 BATCH = 10  # seeds that a process is given at a time
@@ -231,9 +230,7 @@ def main() -> int:
         f"{figures['simulator.virtual_per_real']} times as fast as real time"
     )
     print("happened:", ", ".join(f"{n:,} {what}" for what, n in sorted(total.happened.items())))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(figures, options.json)
     if total.failed is None:
         print("no violation")
         return 0

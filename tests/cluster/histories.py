@@ -9,7 +9,6 @@ processes take their time, and a run can't be repeated. So a history that shows 
 """
 
 import argparse
-import json
 import random
 import re
 import shlex
@@ -33,6 +32,7 @@ from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster, write
 from tests.mutants.named import mistake
 from tests.mutants.process import MutantProcesses
+from tests.options import write_figures
 
 NODES = 5
 CLIENTS = 8
@@ -219,8 +219,7 @@ def main() -> int:
     if options.json:
         prefix = f"histories.{reads.replace(' ', '_')}."
         flat = {prefix + name: figure for name, figure in figures(run, is_linearizable).items()}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(flat, indent=2) + "\n")
+        write_figures(flat, options.json)
     is_well = is_linearizable and not run.alarms
     if options.mutant:
         print(f"{options.mutant.name} {'was not' if is_well else 'was'} seen")

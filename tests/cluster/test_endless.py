@@ -14,12 +14,14 @@ import pytest
 from host_tools.firmware import FIRMWARE
 from raft.core import Core
 from tests.cluster import endless, simulator
+from tests.cluster.coverage import Source, judge
 from tests.cluster.endless import BATCH, STEPS, Tally, batches, live
 from tests.cluster.invariants import Violation
 from tests.cluster.script import parsed
 from tests.cluster.scripted import replay
 from tests.cluster.simulator import World
 from tests.mutants.named import mistake
+from tests.options import need
 
 FAILS = 2  # a seed
 TIMEOUT_S = 120  # at most, of a command
@@ -80,9 +82,6 @@ def test_a_node_that_makes_its_copy_younger_than_it_is_is_found() -> None:
 
 
 def test_a_branch_is_taken_or_explained_and_not_both(tmp_path: Any) -> None:
-    pytest.importorskip("coverage")
-    from tests.cluster.coverage import Source, judge
-
     # given a function with two branches, and one that is never called
     file = tmp_path / "module.py"
     body = "(a):\n    if a:\n        a = 1\n"
@@ -154,6 +153,12 @@ def endless_in(folder: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_what_isnt_installed_is_told_before_it_is_needed() -> None:
+    need("json")
+    with pytest.raises(SystemExit, match="this needs json5000"):
+        need("json5000")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ stalls. Prints tables, writes pictures (SVG), and exits with 1 if a claim doesn'
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -22,7 +21,7 @@ from rich.table import Table
 
 from tests.elections.experiments import Experiment, experiments, measure, range_name, wanted
 from tests.elections.paper import PAPER, RANGES
-from tests.options import at_least_1
+from tests.options import at_least_1, need, write_figures
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 MODEL_PERCENT = 15  # by so much a median of plain Raft may differ from the paper's
@@ -139,6 +138,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--out", type=Path, default=PROJECT / "build" / "proof", help="of pictures")
     options = parser.parse_args()
+    need("matplotlib")
+    from tests.elections.charts import draw  # here: that imports it
+
     console = Console()
     start = time.monotonic()
     made = experiments()
@@ -148,11 +150,7 @@ def main() -> int:
             progress.advance(task, done)
     console.print(paper_table(made), other_table(made))
     figures = figures_of(made)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    from tests.elections.charts import draw  # here: it needs matplotlib
-
+    write_figures(figures, options.json)
     options.out.mkdir(parents=True, exist_ok=True)
     for path in draw(made, options.out):
         console.print(f"{path}: {path.stat().st_size // 1024} KB", highlight=False)

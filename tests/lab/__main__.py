@@ -19,7 +19,7 @@ from typing import Any
 from host_tools.micropython import interpreters
 from tests.interpreter.portable import HEAP
 from tests.lab.lab import HEAD, line
-from tests.options import at_least_1
+from tests.options import at_least_1, write_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = "tests/lab/course.py"
@@ -97,7 +97,7 @@ def main() -> int:
             if what not in ("name", "found")
         }
         numbers |= {"lab.scenarios": len(told), "lab.runs": runs, "lab.failed": len(failed)}
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_figures(numbers, options.json)
     return 1 if failed else 0
 
 

@@ -8,7 +8,6 @@ through small instances (tests/model), and looks at the paper's properties alone
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.table import Table
 from tests.mutants.catalogue import MODELLED, MUTANTS, TEN
 from tests.mutants.hunting import Found, hunt_all
 from tests.mutants.mutant import Mutant
+from tests.options import at_least_1, write_figures
 
 WIDTH = 100  # at least: of a terminal, or a file
 
@@ -70,7 +70,9 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="not only the ten")
     parser.add_argument("--seed", type=int, default=1, help="where the simulator begins")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each search, at most")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
+    parser.add_argument(
+        "--jobs", type=at_least_1, default=os.cpu_count(), help="processes at a time"
+    )
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     options = parser.parse_args()
     mutants = MUTANTS if options.all else TEN
@@ -78,9 +80,7 @@ def main() -> int:
     console = Console()
     console.width = max(console.width, WIDTH)
     console.print(table(mutants, found))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures(found), indent=2) + "\n")
+    write_figures(figures(found), options.json)
     seen = sum(map(bool, found.values()))
     print(f"{seen} of {len(found)} mistakes are found")
     return int(seen < len(found))

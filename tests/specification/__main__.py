@@ -9,7 +9,6 @@ python -m tests.specification --tla build/proof/tla     a trace as a module for 
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from host_tools import micropython
 from host_tools.desk import CPYTHON, MICROPYTHON
-from tests.options import at_least_1, range_of_seeds
+from tests.options import at_least_1, range_of_seeds, write_figures
 from tests.specification import tla
 from tests.specification.actions import ACTIONS
 from tests.specification.extensions import EXTENSIONS
@@ -101,9 +100,7 @@ def main() -> int:
     began = time.monotonic()
     tallies = list(tallies_of(options))
     seconds = time.monotonic() - began
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures_of(tallies, seconds), indent=1) + "\n")
+    write_figures(figures_of(tallies, seconds), options.json)
     return tell(tallies, seconds)
 
 
