@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from host_tools.desk import DeskError, interpreter_command
+
 
 def at_least_1(text: str) -> int:
     """How many, of something that there must be: argparse's `type`."""
@@ -22,6 +24,15 @@ def range_of_seeds(text: str) -> range:
     if not seeds:
         raise ArgumentTypeError(f"there are no seeds {text}")
     return seeds
+
+
+def interpreter(text: str) -> str:
+    """The name of one that is there: argparse's `type`."""
+    try:
+        interpreter_command(text)
+    except DeskError as e:
+        raise ArgumentTypeError(str(e)) from e
+    return text
 
 
 def write_figures(figures: Mapping[str, float], file: Path | None) -> None:

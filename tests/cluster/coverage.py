@@ -11,12 +11,10 @@ gone.
 import argparse
 import ast
 import json
-import multiprocessing
 import os
 import sys
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +24,7 @@ from rich.table import Table
 
 from tests.cluster.endless import APART, SEEDS, Tally, batches, live
 from tests.options import at_least_1, need, write_figures
+from tests.pool import processes
 
 RAFT = Path(__file__).parents[2] / "firmware/raft"
 MODULES = ("core", "leading", "progress", "members", "log")
@@ -133,9 +132,8 @@ def main() -> int:
     table = Table("module", "branches", "taken", "explained", "neither")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        context = multiprocessing.get_context("spawn")
         parts = list(batches(options.seed * APART % SEEDS, options.seeds))
-        with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        with processes(options.jobs) as pool:
             for tally in pool.map(count, parts, [folder] * len(parts)):
                 total.add(tally)
         for module, taken, missing in taken_and_not(folder):

@@ -32,7 +32,7 @@ from tests.cluster.recording import Recorder
 from tests.clusters import free_cluster, write
 from tests.mutants.named import mistake
 from tests.mutants.process import MutantProcesses
-from tests.options import write_figures
+from tests.options import interpreter, write_figures
 
 NODES = 5
 CLIENTS = 8
@@ -190,7 +190,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="histories of real processes under faults")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--interpreter", default=CPYTHON)
+    parser.add_argument("--interpreter", type=interpreter, default=CPYTHON)
     parser.add_argument("--lease", action="store_true", help="leaders answer reads by lease")
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     parser.add_argument("--check", type=Path, help="a history that was kept, and no other")

@@ -27,6 +27,7 @@ from tests.cluster.simulator import World
 from tests.mutants.mutant import Mutant
 from tests.mutants.named import mistake
 
+MOST_SEEDS = 600  # of a mistake, to look for one that shows it
 AT_MOST_S = 60  # after so long, what is left is good enough
 CALMER_S = 5  # of these, to look for seeds that fail alike without delays, or but for losses
 CALMER = 5  # of such seeds are enough: of what they do the shortest is taken
@@ -267,11 +268,11 @@ def main() -> int:
     parts: Any = None
     adapt: Any = None
     mutant = options.mistake
-    if mutant:
-        seed = first_that_fails(mutant)
-        kind, steps, parts, adapt = mutant.kind, mutant.steps, mutant.parts, mutant.adapt
-    found = time.monotonic()
     try:
+        if mutant:
+            seed = first_that_fails(mutant)
+            kind, steps, parts, adapt = mutant.kind, mutant.steps, mutant.parts, mutant.adapt
+        found = time.monotonic()
         shrinking = shrink(seed, steps, parts, kind, adapt, options.seconds)
     except ValueError as e:
         parser.error(str(e))
@@ -289,14 +290,13 @@ def main() -> int:
 
 
 def first_that_fails(mutant: Mutant) -> int:
-    """A seed that shows it."""
-    seed = mutant.first
-    while True:
+    """A seed that shows it. Raises ValueError if none of MOST_SEEDS does."""
+    for seed in range(mutant.first, mutant.first + MOST_SEEDS):
         try:
             simulator.run(seed, mutant.steps, None, mutant.parts, mutant.kind, mutant.adapt)
         except Exception:  # as in `record`
             return seed
-        seed += 1
+    raise ValueError(f"no seed from {mutant.first} on shows {mutant.name}")
 
 
 def told(shrinking: Shrinking, wrong: str | None) -> str:

@@ -1,15 +1,14 @@
 """Which conditions are measured, and the measuring, on all cores."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 from tests.elections.conditions import Conditions, boards, lab, slow_disks
 from tests.elections.cores import Plain
 from tests.elections.figures import Figures, figures_of
 from tests.elections.paper import RANGES
 from tests.elections.trial import Trial, run
+from tests.pool import processes
 
 CHUNK = 25  # trials of one task
 SEEDS = 1_000_000  # more than there are trials under one seed
@@ -100,7 +99,7 @@ def measure(made: list[Experiment], trials: int, seed: int, jobs: int) -> Iterat
         for first in range(0, wanted, CHUNK):
             begin = seed * SEEDS + first
             tasks.append((experiment, range(begin, begin + min(CHUNK, wanted - first))))
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with processes(jobs) as pool:
         running = [
             (experiment, pool.submit(_run_all, experiment.conditions, seeds))
             for experiment, seeds in tasks

@@ -1,9 +1,8 @@
 """What finds a mistake, and how fast: the simulator, or a search through all states."""
 
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 from rich.progress import track
@@ -13,8 +12,10 @@ from tests.cluster import simulator
 from tests.cluster.invariants import Violation
 from tests.cluster.simulator import World
 from tests.model import search
-from tests.mutants.catalogue import MODELLED, MUTANTS
+from tests.mutants.catalogue import MODELLED
 from tests.mutants.mutant import Mutant
+from tests.mutants.named import mistake
+from tests.pool import processes
 
 SEEDS = 600  # at most, of one mutant; most mistakes show in one of the first five
 FOUND = (Violation, AssertionError, StoreError)  # what a world says of a mistake
@@ -78,9 +79,9 @@ def hunt_all(mutants: list[Mutant], first: int, seconds: float, jobs: int) -> di
     """What is found of each, by its name; in so many processes. seconds: of each search."""
     rarest_first = sorted(mutants, key=lambda mutant: -mutant.first)
     modelled = [mutant for mutant in mutants if mutant in MODELLED]
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as processes:
-        searches = {m.name: processes.submit(_search, m.name, seconds) for m in modelled}
-        hunts = {m.name: processes.submit(_simulate, m.name, first) for m in rarest_first}
+    with processes(jobs) as pool:
+        searches = {m.name: pool.submit(_search, m.name, seconds) for m in modelled}
+        hunts = {m.name: pool.submit(_simulate, m.name, first) for m in rarest_first}
         all_of_them: list[Future[Any]] = [*searches.values(), *hunts.values()]
         for _ in track(as_completed(all_of_them), "Hunting", len(all_of_them), transient=True):
             pass
@@ -94,15 +95,10 @@ def hunt_all(mutants: list[Mutant], first: int, seconds: float, jobs: int) -> di
 
 
 def _simulate(name: str, first: int) -> Catch | None:
-    return simulate(_mutant(name), first)
+    return simulate(mistake(name), first)
 
 
 def _search(name: str, seconds: float) -> search.Catch | None:
-    core = _mutant(name).core
+    core = mistake(name).core
     assert core
     return search.hunt(core, seconds)
-
-
-def _mutant(name: str) -> Mutant:
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-    return mutant

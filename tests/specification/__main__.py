@@ -20,7 +20,7 @@ from rich.table import Table
 
 from host_tools import micropython
 from host_tools.desk import CPYTHON, MICROPYTHON
-from tests.options import at_least_1, range_of_seeds, write_figures
+from tests.options import at_least_1, interpreter, range_of_seeds, write_figures
 from tests.specification import tla
 from tests.specification.actions import ACTIONS
 from tests.specification.extensions import EXTENSIONS
@@ -84,12 +84,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=range_of_seeds, help="of simulated clusters, such as 1-40")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each, before it heals")
+    parser.add_argument("--steps", type=at_least_1, default=STEPS, help="of each, before it heals")
     parser.add_argument("--churn", action="store_true", help="their members change")
     parser.add_argument("--real", type=float, metavar="SECONDS", help="real processes")
-    parser.add_argument("--interpreter", default=CPYTHON, help="of real processes")
+    parser.add_argument(
+        "--interpreter", type=interpreter, default=CPYTHON, help="of real processes"
+    )
     parser.add_argument("--tla", type=Path, metavar="FOLDER", help="write a trace down for TLC")
-    parser.add_argument("--actions", type=int, default=ACTIONS_OF_A_MODULE, help="in that trace")
+    parser.add_argument(
+        "--actions", type=at_least_1, default=ACTIONS_OF_A_MODULE, help="in that trace"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of real processes, or of that trace")
     parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")

@@ -407,7 +407,6 @@ class Refinement:
             self._stand(i)
         if seen.state == Leader and spec.state[i] != Leader:
             spec.BecomeLeader(i)
-            spec.holds_committed(i)
         elif seen.state == Follower and spec.state[i] != Follower:
             spec.StepDown(i)
         if spec.state[i] == Leader:

@@ -1,9 +1,7 @@
 """Runs whose traces are held to the specification, and what is counted of them."""
 
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +10,7 @@ from rich.progress import track
 from host_tools.processes import PROJECT
 from tests.cluster.churn import ChurnWorld
 from tests.cluster.simulator import World
+from tests.pool import processes
 from tests.specification import real, simulated
 from tests.specification.refine import Broken, Refinement
 from tests.specification.trace import Event
@@ -66,7 +65,7 @@ def simulate(seed: int, steps: int, churn: bool) -> Tally:
 
 def simulate_all(seeds: range, steps: int, churn: bool, jobs: int) -> Tally:
     tally = Tally(NAMES[churn])
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with processes(jobs) as pool:
         runs = [pool.submit(simulate, seed, steps, churn) for seed in seeds]
         for run in track(runs, f"{tally.name}, {len(seeds)} seeds", console=Console(stderr=True)):
             tally.add(run.result())
