@@ -2,10 +2,19 @@
 
 import pytest
 
+from tests.cluster import simulator
+from tests.cluster.simulator import World
 from tests.mutants import elections, persistence, reads, replication, sessions, snapshots
 from tests.mutants.catalogue import MUTANTS, TEN
 from tests.mutants.hunting import simulate
 from tests.mutants.mutant import Mutant
+
+# Others live in worlds as any seed has
+SPECIAL = {
+    (mutant.kind, mutant.adapt, mutant.first, mutant.steps): mutant
+    for mutant in MUTANTS
+    if mutant.adapt or mutant.kind is not World
+}
 
 
 @pytest.mark.parametrize(
@@ -16,6 +25,11 @@ from tests.mutants.mutant import Mutant
 )  # fmt: skip
 def test_the_simulator_finds(mutant: Mutant) -> None:
     assert simulate(mutant, mutant.first)
+
+
+@pytest.mark.parametrize("mutant", SPECIAL.values(), ids=lambda mutant: mutant.name)
+def test_worlds_that_are_made_for_a_mistake_are_well_without_it(mutant: Mutant) -> None:
+    simulator.run(mutant.first, mutant.steps, None, None, mutant.kind, mutant.adapt)
 
 
 def test_each_mistake_has_a_name_of_its_own_and_says_what_is_wrong() -> None:

@@ -29,8 +29,10 @@ RECEIVED = (  # as parts of Receive(m)
     "UpdateTerm", "HandleRequestVoteRequest", "HandleRequestVoteResponse",
     "HandleAppendEntriesRequest", "HandleAppendEntriesResponse", "DropStaleResponse",
 )  # fmt: skip
-OF_SERVERS = ("StepDown", "AskAgain", "ChooseNextIndex", "Heartbeat", "LearnCommitIndex",
-              "RestartWithoutTail", "LoadSnapshot", "ForgetMatchIndex")  # fmt: skip
+WITH_INDEX = ("LearnCommitIndex", "RestartWithoutTail", "LoadSnapshot")
+WITH_BOTH = ("ChooseNextIndex",)
+WITH_PEER = ("AskAgain", "Heartbeat", "ForgetMatchIndex")
+OF_SERVERS = ("StepDown", *WITH_INDEX, *WITH_BOTH, *WITH_PEER)
 OF_REQUESTS = ("RefuseVote", "TakePrefixOfRequest", "KeepCommitIndex", "AcceptUpToCommitIndex",
                "InstallSnapshot", "RejectOldSnapshot")  # fmt: skip
 OF_MESSAGES = ("SendSnapshot", "Say", "Hear")
@@ -156,7 +158,7 @@ class Export(Refinement):
         elif name in ACTIONS or name in OF_SERVERS:
             known = {"i": args[0]}
             if len(args) > 1:
-                known["n" if name in _WITH_INDEX else "j"] = args[1]
+                known["n" if name in WITH_INDEX else "j"] = args[1]
             if len(args) > 2:
                 known["n"] = args[2]
             self._step(name, **{field: str(value) for field, value in known.items()})
@@ -191,17 +193,12 @@ class Export(Refinement):
         return f"[term |-> {entry.term}, value |-> {self._value(entry.value)}]"
 
 
-_WITH_INDEX = ("LearnCommitIndex", "RestartWithoutTail", "LoadSnapshot")
-_WITH_BOTH = ("ChooseNextIndex",)
-_WITH_PEER = ("AskAgain", "Heartbeat", "ForgetMatchIndex")
-
-
 def _cases() -> list[str]:
     """How the extensions are taken."""
     how = {"StepDown": "StepDown(e.i)"}
-    how |= {name: f"{name}(e.i, e.n)" for name in _WITH_INDEX}
-    how |= {name: f"{name}(e.i, e.j, e.n)" for name in _WITH_BOTH}
-    how |= {name: f"{name}(e.i, e.j)" for name in _WITH_PEER}
+    how |= {name: f"{name}(e.i, e.n)" for name in WITH_INDEX}
+    how |= {name: f"{name}(e.i, e.j, e.n)" for name in WITH_BOTH}
+    how |= {name: f"{name}(e.i, e.j)" for name in WITH_PEER}
     how |= {
         name: f"IsThere(e.m) /\\ LET m == The(e.m) IN {name}(m.mdest, m.msource, m)"
         for name in OF_REQUESTS
