@@ -10,10 +10,14 @@ from raft.messages import (
     APPEND_REPLY,
     DOUBT_REJECT,
     DOUBT_REPLY,
+    TRUST,
     Message,
 )
+from raft.progress import Progress
 from raft.store import Store
+from tests.cluster.board import US
 from tests.cluster.invariants import WatchedStore
+from tests.cluster.simulator import Plan, World
 from tests.mutants.mutant import Mutant
 from tests.store.model import Write
 
@@ -188,8 +192,56 @@ class DoubtForgottenAtOnce(Core):
 class TrustWithoutAskingTheOthers(Leading):
     """A leader vouches for a node that has lost entries without having heard all voters."""
 
-    def _answered(self, node: int) -> int:
-        return int(self.round)
+    def _vouch(self, peer: Progress, m: Message) -> None:
+        if m.index >= peer.doubt_last:
+            trust = self.core.new(self.core.after, TRUST, m.src)
+            trust.index = peer.doubt_last
+            trust.ctx = peer.doubt_number
+
+
+class ForgetfulWorld(World):
+    """A leader is cut off, and whoever follows the next one loses all, and hears none but the
+    former."""
+
+    FORGET_MS = 1500  # until all hear each other again
+
+    def __init__(self, *how: Any) -> None:
+        self._former = 0
+        self._restored_at = 0
+        super().__init__(*how)
+
+    def _forget(self) -> None:
+        leaders = [board.id for board in sorted(self.leaders(), key=lambda b: b.disk.term)]
+        if not self.cut and leaders:
+            self._former = leaders[0]
+            self._restored_at = 0
+            self._cut_off(self._former)
+        elif self._restored_at:
+            if self.now >= self._restored_at:
+                self._restore()
+        elif len(leaders) == 2:
+            self.does("wipe", self.dice.pick([n for n in self.nodes() if n not in leaders]))
+            self._cut_off(leaders[1])
+            self._restored_at = self.now + self.FORGET_MS * US
+        elif self._former not in leaders:
+            self._restore()
+
+    def _cut_off(self, one: int) -> None:
+        self.does("cut", {link for n in self.nodes() for link in ((one, n), (n, one))})
+
+
+def with_old_leaders(plan: Plan) -> None:
+    """A leader that is cut off takes long to notice, and clients write to it meanwhile."""
+    plan.voters = [1, 2, 3]
+    plan.remembers = True
+    plan.clients = 8
+    plan.reads = 2
+    plan.value_bytes = 1
+    plan.election_ms = [150, 1000]
+    plan.faults = ["forget"]
+    plan.fault_ms = 40
+    plan.loss = plan.doubled = plan.late = plan.garbled = 0
+    plan.delay_us = (1000, 10_000)
 
 
 class DoubtfulAnswersCount(Leading):
@@ -216,6 +268,6 @@ MUTANTS = [
     Mutant(AllThatIsFoundIsCommitted),
     Mutant(DamageIgnored, first=9),
     Mutant(DoubtForgottenAtOnce, first=9),
-    Mutant(TrustWithoutAskingTheOthers),
+    Mutant(TrustWithoutAskingTheOthers, kind=ForgetfulWorld, adapt=with_old_leaders),
     Mutant(DoubtfulAnswersCount),
 ]
