@@ -248,10 +248,9 @@ class DoubtfulAnswersCount(Leading):
     """A leader counts what a node says that has lost entries."""
 
     def handle_append_reply(self, m: Message) -> None:
-        if m.kind == DOUBT_REPLY:
-            m.kind = APPEND_REPLY
-        if m.kind == DOUBT_REJECT:
-            m.kind = APPEND_REJECT
+        if m.kind in (DOUBT_REPLY, DOUBT_REJECT):
+            m.kind = APPEND_REPLY if m.kind == DOUBT_REPLY else APPEND_REJECT
+            m.commit = 0  # where the number of its doubt was
         super().handle_append_reply(m)
 
 
