@@ -17,8 +17,9 @@ that asks back.
 
 Nothing is sent while all is well. A node asks all others when it starts, when it has got another
 address, and as long as it has no leader, which is what it notices when others have moved; and one
-that it has no session with, when it hears of it or has something to tell it. Who doesn't answer is
-asked again, with twice the pause each time; those whose host is "auto" by broadcast, at each client
+that it has no session with, when it hears of it or has something to tell it. A leader asks those
+who leave its messages without an answer, too: they may not know it, and have no place to ask it at.
+Who doesn't answer is asked again, with twice the pause each time; those whose host is "auto" by broadcast, at each client
 port that the configuration names. The pause is short again after some seconds without a question.
 """
 
@@ -59,6 +60,7 @@ class Greeter:
         self._addresses = addresses
         self._alone_ms = 0
         self._quiet_ms = 0  # without a question; at most LAST_PAUSE_MS
+        self._since_check_ms = 0  # of who is silent
         self._key = 0  # which of the keys the next question is sealed by
         self.look()
 
@@ -90,6 +92,10 @@ class Greeter:
             self.look()
         self._left_ms = max(0, self._left_ms - elapsed_ms)
         self._quiet_ms = min(LAST_PAUSE_MS, self._quiet_ms + elapsed_ms)
+        self._since_check_ms += elapsed_ms
+        if self._since_check_ms >= LAST_PAUSE_MS:
+            self._since_check_ms = 0
+            self._meet_silent()
         if self._left_ms or not (self.asked or is_alone):
             return
         for peer in self._others() if is_alone else ():
@@ -98,6 +104,14 @@ class Greeter:
         self._quiet_ms = 0
         self._left_ms = self._pause_ms
         self._pause_ms = min(2 * self._pause_ms, LAST_PAUSE_MS)
+
+    def _meet_silent(self):
+        """Who hasn't answered this leader of late may have a log so old that it isn't in it."""
+        leading = self._node.core.leading
+        if leading:
+            for peer in leading.peers.values():
+                if peer.silent:
+                    self.meet(peer.node)
 
     def _ask(self):
         keys = self._seal.keys

@@ -42,6 +42,7 @@ class Board:
         self.core = self  # whose leader is asked for
         self.dropped = 0
         self.leader = 1
+        self.leading = None
         self.told = []
         self.places = {peer: (hosts[peer], PORT, CLIENT_PORT) for peer in hosts}
         self.addresses = {
@@ -382,6 +383,39 @@ def test_a_board_that_was_started_anew_is_known_after_four_datagrams() -> None:
     # a question; its answer, which asks back; the answer to that
     assert len(net.sent) <= 4
     assert first.told == second.told == []  # nobody has moved
+
+
+class Silence:
+    """What a leader knows of a follower that doesn't answer."""
+
+    def __init__(self, node: int) -> None:
+        self.node = node
+        self.silent = 300
+        self.peers = {node: self}
+
+
+def test_a_leader_makes_itself_known_to_whom_it_is_in_no_list_of() -> None:
+    """Seed 1001135 of tests/cluster/endless.py: a removed board was added again."""
+    net = found(2)
+    leader, behind = net.boards
+    del behind.places[1]  # its log is from before that one was added
+
+    leader.start()
+    net.loses = lambda data, source, target: source[0] == leader.ip and data[24:32] != NOTHING
+    net.run(SOON_MS)
+    assert leader.knows(behind) and not behind.knows(leader)
+    net.loses = lambda data, source, target: False
+    net.run(LAST_PAUSE_MS)
+    assert not behind.knows(leader)
+
+    leader.leading = Silence(behind.id)
+    net.run(LAST_PAUSE_MS + SOON_MS)
+    assert behind.knows(leader)
+
+    leader.leading.silent = 0
+    net.sent.clear()
+    net.run(QUIET_MS)
+    assert not net.sent
 
 
 def test_no_hello_from_before_brings_an_old_incarnation_back() -> None:
