@@ -37,9 +37,7 @@ ROUND_US = (100_000, 10_000, 1000)
 
 def sort_of(failure: BaseException) -> str:
     """What has failed, whichever node, term, index or time it was."""
-    said = str(failure)
-    if "after the last fault" in said:
-        said = "it doesn't heal"
+    said = str(failure).partition(" ms after the last fault: ")[2] or str(failure)
     return f"{type(failure).__name__}: {sub('[0-9]+', '#', said)}"
 
 
