@@ -19,8 +19,9 @@ Nothing is sent while all is well. A node asks all others when it starts, when i
 address, and as long as it has no leader, which is what it notices when others have moved; and one
 that it has no session with, when it hears of it or has something to tell it. A leader asks those
 who leave its messages without an answer, too: they may not know it, and have no place to ask it at.
-Who doesn't answer is asked again, with twice the pause each time; those whose host is "auto" by broadcast, at each client
-port that the configuration names. The pause is short again after some seconds without a question.
+Who doesn't answer is asked again, with twice the pause each time; those whose host is "auto" by
+broadcast, at each client port that the configuration names. The pause is short again after some
+seconds without a question.
 """
 
 import struct

@@ -7,12 +7,9 @@ Each state is held against the five properties of the paper's figure 3.
 """
 
 import argparse
-import json
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -22,6 +19,8 @@ from rich.table import Table
 from tests.model.bounds import Bounds
 from tests.model.instances import INSTANCES, search
 from tests.model.search import Result
+from tests.options import at_least_1, write_figures
+from tests.pool import processes
 
 WIDTH = 100  # at least: of a terminal, or a file
 
@@ -55,7 +54,7 @@ def figures(found: dict[str, Result]) -> dict[str, float]:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Search all states of small clusters.")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for each instance")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
+    parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count(), help="processes")
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
     for field in fields(Bounds):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, help="of one instance")
@@ -67,9 +66,9 @@ def main() -> int:
     own = {field.name: getattr(chosen, field.name) for field in fields(Bounds)}
     own = {name: most for name, most in own.items() if most is not None}
     instances = {"your own": Bounds(**own)} if own else INSTANCES
-    with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as processes:
+    with processes(chosen.jobs) as pool:
         searches = [
-            processes.submit(search, name, bounds, chosen.seconds)
+            pool.submit(search, name, bounds, chosen.seconds)
             for name, bounds in instances.items()
         ]
         found = dict(each.result() for each in searches)
@@ -79,9 +78,7 @@ def main() -> int:
     for result in found.values():
         if result.broken:
             print(f"{result.broken} is broken by:", *result.script, sep="\n  ")
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(figures(found), indent=2) + "\n")
+    write_figures(figures(found), chosen.json)
     return 0 if all(result.complete for result in found.values()) else 1
 
 
