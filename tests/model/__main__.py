@@ -68,8 +68,7 @@ def main() -> int:
     instances = {"your own": Bounds(**own)} if own else INSTANCES
     with processes(chosen.jobs) as pool:
         searches = [
-            pool.submit(search, name, bounds, chosen.seconds)
-            for name, bounds in instances.items()
+            pool.submit(search, name, bounds, chosen.seconds) for name, bounds in instances.items()
         ]
         found = dict(each.result() for each in searches)
     console = Console()

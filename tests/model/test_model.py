@@ -16,7 +16,7 @@ from tests.model.properties import (
     look,
 )
 from tests.model.search import Search, hunt
-from tests.mutants.catalogue import MUTANTS
+from tests.mutants import named
 
 ONE_TERM = Bounds(terms=1, commands=0, pre_votes=1)
 TWO_TERMS = Bounds(terms=2, commands=1, letters=1)
@@ -57,9 +57,9 @@ def test_entries_are_committed_in_the_states_that_are_searched(searched: Search)
     ],
 )
 def test_a_mistake_is_found_and_told_step_by_step(mistake: str, prop: str) -> None:
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == mistake]
-    assert mutant.core
-    catch = hunt(mutant.core, HUNT_S)
+    core = named.mistake(mistake).core
+    assert core
+    catch = hunt(core, HUNT_S)
     assert catch and catch.prop == prop
     assert catch.depth == len(catch.script)
     assert catch.script[0] == "n1 times out"
