@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ NODES = 5
 CLIENTS = 8
 SESSION_S = 1  # so short that sessions are replaced, and expire, whenever there is no leader
 UP_S = 60.0
+LEAST_PER_S = 10  # far fewer operations than on a machine that has much else to do
 # What a node says of its copy's age leaves out how long its leader's last message took, and lay
 # there while the node, or the leader, stood still
 SLACK_S = NETWORK_S + STOPPED_S[1] + 0.5
@@ -47,7 +49,10 @@ BUILD = PROJECT / "build"
 
 @dataclass(frozen=True)
 class Run:
-    """What was recorded, in so many seconds. operations, happened: how often there was what."""
+    """What was recorded, in so many seconds. operations, happened: how often there was what.
+
+    alarms: what must not happen, and did; however bad, what was recorded before is there.
+    """
 
     seed: int
     seconds: float
@@ -117,9 +122,13 @@ def let_rage(
         return time.monotonic() > began + (seconds if done >= least else PATIENCE_S)
 
     nemesis.rage(is_over)
-    wait_until_up(clients_file)
-    for recorder in recorders:
-        recorder.stop()
+    ends: list[Callable[[], None]] = [partial(wait_until_up, clients_file)]
+    ends += [recorder.stop for recorder in recorders]
+    for end in ends:
+        try:
+            end()
+        except Exception as e:  # then of all times the history is wanted
+            nemesis.alarms.append(f"{type(e).__name__}: {e}")
     return recorders
 
 
@@ -138,6 +147,18 @@ def verdict(told: list[Operation]) -> str:
     """What is wrong with the history, for people; empty if it is linearizable."""
     violations = [str(violation) for violation in check(told)]
     return "\n".join(violations + staleness.check(told, SLACK_S))
+
+
+def too_few(told: list[Operation], seconds: float) -> str:
+    """What to say if that is too little to show anything; empty if it is enough.
+
+    Neither what is unknown counts nor what a node reads of its own copy: that needs no cluster.
+    """
+    done = sum(not operation.is_open and operation.age is None for operation in told)
+    least = round(LEAST_PER_S * seconds)
+    if done >= least:
+        return ""
+    return f"too few operations to show anything: {done}, and {least} were wanted"
 
 
 def keep(run: Run) -> Path:
@@ -186,6 +207,14 @@ def figures(run: Run, is_linearizable: bool) -> dict[str, float]:
     return named | {"seconds": round(run.seconds), "linearizable": int(is_linearizable)}
 
 
+def kept(text: str) -> list[Operation]:
+    """The history in a file of that name: argparse's `type`."""
+    try:
+        return history.load(Path(text))
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise argparse.ArgumentTypeError(f"no history can be read: {e}") from e
+
+
 def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="histories of real processes under faults")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
@@ -193,15 +222,17 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--interpreter", type=interpreter, default=CPYTHON)
     parser.add_argument("--lease", action="store_true", help="leaders answer reads by lease")
     parser.add_argument("--json", type=Path, help="write the figures into this file, too")
-    parser.add_argument("--check", type=Path, help="a history that was kept, and no other")
+    parser.add_argument(
+        "--check", type=kept, metavar="FILE", help="a history that was kept, and no other"
+    )
     parser.add_argument("--mutant", type=mistake, help="nodes make this mistake; is it seen?")
     return parser.parse_args()
 
 
 def main() -> int:
     options = parsed_arguments()
-    if options.check:
-        return 0 if check_and_tell(history.load(options.check)) else 1
+    if options.check is not None:
+        return 0 if check_and_tell(options.check) else 1
     reads = "lease" if options.lease else "read index"
     print(
         f"seed {options.seed}: {CLIENTS} clients, {NODES} nodes, {options.interpreter}, "
@@ -224,9 +255,13 @@ def main() -> int:
     if options.mutant:
         print(f"{options.mutant.name} {'was not' if is_well else 'was'} seen")
         return int(is_well)
-    if not is_well:
-        keep(run)
-    return int(not is_well)
+    lacking = too_few(run.history, options.minutes * 60)
+    if lacking:
+        print(lacking)
+    if is_well and not lacking:
+        return 0
+    keep(run)
+    return 1
 
 
 if __name__ == "__main__":

@@ -108,12 +108,13 @@ class Nemesis:
             self._start(node)
 
     def rage(self, is_over: Callable[[], bool]) -> None:
-        """Until then; all is well afterwards. Raises AssertionError if a node ends by itself."""
-        while not is_over():
+        """Until then, or until a node ends by itself: an alarm. All is well afterwards."""
+        while not is_over() and not self.processes.ended():
             self._end_what_is_due(time.monotonic())
             self._do_something()
             time.sleep(self._dice.uniform(*PAUSE_S))
-            assert not self.processes.ended(), self.processes.ended()
+        for node, status in self.processes.ended().items():
+            self.alarms.append(f"node {node} has ended by itself, with status {status}")
         self._end_what_is_due(math.inf)
         self._network.set(Weather())
 

@@ -4,11 +4,13 @@
 """
 
 import shlex
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from host_tools.processes import Processes
 from tests.cluster import histories, history
 from tests.cluster.histories import Run, keep, record, verdict
 from tests.cluster.history import CAS, GET, Operation
@@ -104,3 +106,40 @@ def test_a_history_that_was_kept_is_checked_again_by_the_command_that_was_printe
     assert histories.main() == 0
 
     assert f"linearizable: {len(run.history)} operations" in capsys.readouterr().out
+
+
+class ProcessesThatEnd(Processes):
+    """Nodes that are to stand still end."""
+
+    def pause(self, node: int) -> None:
+        self._running[node].send_signal(signal.SIGKILL)
+
+
+def test_a_node_that_ends_by_itself_is_told_and_the_history_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(histories, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(histories, "Processes", ProcessesThatEnd)
+    monkeypatch.setattr("sys.argv", ["histories.py", "--seed", str(SEED), "--minutes", "2"])
+
+    assert histories.main() == 1
+
+    out = capsys.readouterr().out
+    assert f"has ended by itself, with status {-signal.SIGKILL}\n" in out
+    told = history.load(tmp_path / f"build/history-{SEED}.jsonl")
+    assert f"linearizable: {len(told)} operations" in out
+
+
+def test_a_run_in_which_nothing_was_done_shows_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given clients that have only read what nodes had
+    own = [operation for operation in run.history if operation.age is not None]
+    monkeypatch.setattr(histories, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(histories, "record", lambda *how, **more: replace(run, history=own))
+    monkeypatch.setattr("sys.argv", ["histories.py", "--minutes", "1"])
+
+    assert histories.main() == 1
+
+    least = 60 * histories.LEAST_PER_S
+    assert f"too few operations to show anything: 0, and {least} were" in capsys.readouterr().out
