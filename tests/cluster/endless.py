@@ -108,6 +108,18 @@ class Tally:
         } | {f"simulator.happened.{what.replace(' ', '_')}": n for what, n in self.happened.items()}
 
 
+class Born:
+    """A kind of worlds that keeps those of it: one that fails is still there to be counted."""
+
+    def __init__(self, kind: type[World]) -> None:
+        self.worlds: list[World] = []
+        self._kind = kind
+
+    def __call__(self, *how: Any) -> World:
+        self.worlds.append(self._kind(*how))
+        return self.worlds[-1]
+
+
 def kind_of(seed: int) -> tuple[type[World], Any]:
     """What world it is one of, and what adapts its plan."""
     return KINDS[seed % len(KINDS)]
@@ -118,17 +130,20 @@ def live(seeds: list[int], wrong: str | None = None) -> Tally:
     tally = Tally()
     begun = time.process_time()
     for seed in seeds:
+        kind, adapt = kind_of(seed)
+        born = Born(kind)
         try:
-            kind, adapt = kind_of(seed)
-            world = simulator.run(seed, STEPS, None, parts_of(wrong), kind, adapt)
+            simulator.run(seed, STEPS, None, parts_of(wrong), born, adapt)
         except Exception as e:  # whatever a node raises is a failure of it
             tally.failed = seed
             tally.failure = f"{type(e).__name__}: {e}"
-            break
         tally.seeds += 1
-        tally.steps += world.steps
-        tally.virtual_us += world.now
-        tally.happened.update(world.watch.happened)
+        for world in born.worlds:
+            tally.steps += world.steps
+            tally.virtual_us += world.now
+            tally.happened.update(world.watch.happened)
+        if tally.failed is not None:
+            break
     tally.cpu_s = time.process_time() - begun
     return tally
 

@@ -63,7 +63,7 @@ def test_the_first_violation_is_the_last_that_is_run(monkeypatch: pytest.MonkeyP
 
     total.add(live([FAILS - 1, FAILS, FAILS + 1]))
 
-    assert total.failed == FAILS and total.seeds == 1
+    assert total.failed == FAILS and total.seeds == 2
     assert total.failure == "Violation: as it should"
     assert total.figures()["simulator.violations"] == 1
 
@@ -117,6 +117,7 @@ def test_a_seed_that_fails_ends_it_and_leaves_a_script(tmp_path: Path) -> None:
 
     # then it says which seed fails, and how to see that again
     assert done.returncode == 1
+    assert " steps of 1 seeds, " in out and "\n0 steps" not in out
     assert "seed 1000000 failed: Violation: entry 3 is committed, and durable on 1 nodes" in out
     assert f"\npython -m tests.cluster.endless --only 1000000 --mistake {name}\n" in out
 
@@ -169,6 +170,8 @@ def test_what_isnt_installed_is_told_before_it_is_needed() -> None:
         ("endless", "--steps 1 --mistake None"),
         ("simulator", "--seeds 9-1"),
         ("scripted", "nothing.txt"),
+        ("histories", "--check nothing.jsonl"),
+        ("histories", "--check README.md"),
         ("shrinking", "--steps 10"),  # which don't fail
         ("histories", "--mutant None"),
     ],
