@@ -1,8 +1,8 @@
 """What this implementation does and raft.tla doesn't know, as actions of the same sort.
 
-Each has guards from which follows that it can't harm: that is said with it. Three history variables
+Each has guards from which follows that it can't harm: that is said with it. Four history variables
 help: `committed`, all that any leader has committed, with the term of that leader; `leaders`, who
-has led which term; `doubt`, who can't trust its flash.
+has led which term; `doubt`, who can't trust its flash, and `doubters`, who ever could not.
 
 In EXTENSIONS they have their places. "Messages" are those that have no effect on any variable of
 the specification, but for their term: pre-votes and their answers, commands that are rescued, the
@@ -69,6 +69,7 @@ class Extended(Raft):
         self.committed_in: list[int] = []
         self.leaders: dict[int, int] = {}
         self.doubt = {i: 0 for i in self.Server}
+        self.doubters: set[int] = set()
         self.said: Counter[str] = Counter()  # messages that raft.tla doesn't have
 
     # What has to hold whatever happens (paper, figure 3): the specification's proof doesn't
@@ -265,17 +266,20 @@ class Extended(Raft):
 
     @action()
     def RestartWithLoss(self, i: int, term: int, vote: int, log: list[Entry], doubt: int) -> None:
+        """With anything, so long as it is in doubt; not that it doubts far enough."""
         require(doubt > 0, "UNCHANGED <<currentTerm, votedFor, log>>")
         self.currentTerm[i] = term
         self.votedFor[i] = vote
         self.log[i] = log
         self.doubt[i] = doubt
+        self.doubters.add(i)
         super().Restart(i)
 
     @action()
     def Doubt(self, i: int, index: int) -> None:
         require(index > self.doubt[i], "index > doubt[i]")
         self.doubt[i] = index
+        self.doubters.add(i)
 
     @action()
     def EndDoubt(self, i: int) -> None:
@@ -299,7 +303,8 @@ class Extended(Raft):
 
     @action()
     def ForgetMatchIndex(self, i: int, j: int) -> None:
-        """Of one in doubt. With less than there is, less is committed."""
+        """Of one in doubt, or that was: its word of it may come late. Less is committed so."""
+        require(j in self.doubters, "j \\in doubters")
         self.matchIndex[i][j] = 0
 
     @action()

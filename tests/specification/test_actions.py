@@ -322,7 +322,10 @@ def test_a_leader_that_restarts_loses_its_own_entries_alone(extended: Extended) 
 def test_one_in_doubt_gives_no_vote_and_does_not_stand(extended: Extended) -> None:
     with refused("UNCHANGED <<currentTerm, votedFor, log>>"):
         extended.RestartWithLoss(B, 1, Nil, [], 0)
+    with refused("j \\in doubters"):
+        extended.ForgetMatchIndex(A, B)
     extended.RestartWithLoss(B, 1, Nil, [], 5)
+    extended.ForgetMatchIndex(A, B)
     with refused("doubt[i] = 0"):
         extended.Timeout(B)
     extended.Timeout(C)
