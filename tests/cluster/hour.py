@@ -7,7 +7,8 @@ them (`air.py`); one seed decides everything. The boards lose their power and th
 an outsider sends empty datagrams, too long ones, garbage, and what he has heard before. What runs
 is `raft.node.Node` with its endpoints, its flash log and its service, and on each board a program
 that writes by `raft.client.Client`. What it was acknowledged must be there, in the end on all
-boards; no term has two leaders; no two boards apply different entries at one index.
+boards; no term has two leaders; no two boards apply different entries at one index. The exit status
+is 1 if it isn't so.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,34 @@ def test_boards_with_all_habits_lose_nothing_and_have_a_leader(interpreter: str)
     assert figures["power failures"] > 0 and figures["links lost"] > 0
     assert figures["sockets reopened"] > 10
     assert figures["longest deaf, ms, flash apart"] < ELECTION_MS / 3
+
+
+FORGETFUL = """
+import sys
+from tests.cluster import virtual_world
+
+virtual_world.value = lambda number: b"what nobody wrote"
+virtual_world.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_the_command_fails_if_something_acknowledged_is_not_there(
+    interpreter: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # given a world that wants to find something else than what was written
+    script = tmp_path / "forgetful.py"
+    script.write_text(FORGETFUL)
+    monkeypatch.setattr(hour, "SCRIPT", str(script))
+    options = ["--minutes", "0.1", "--interpreter", interpreter]
+    monkeypatch.setattr("sys.argv", ["hour.py", *options])
+
+    assert hour.main() == 1
+
+    assert "has lost what board" in "".join(capfd.readouterr())
 
 
 def test_a_seed_decides_everything() -> None:
