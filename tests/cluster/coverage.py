@@ -28,6 +28,7 @@ from tests.pool import processes
 
 RAFT = Path(__file__).parents[2] / "firmware/raft"
 MODULES = ("core", "leading", "progress", "members", "log")
+ENOUGH = "about 200 (so many unless told) are needed: some branches are seldom taken"
 REASONS = Path(__file__).with_name("uncovered.toml")
 
 
@@ -114,7 +115,7 @@ def judge(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Count branches; see the module's text.")
-    parser.add_argument("--seeds", type=at_least_1, default=200)
+    parser.add_argument("--seeds", type=at_least_1, default=200, help=ENOUGH)
     parser.add_argument("--seed", type=int, default=1, help="begin with those of this number")
     parser.add_argument("--jobs", type=at_least_1, default=os.cpu_count(), help="processes")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
