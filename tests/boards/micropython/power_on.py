@@ -19,6 +19,7 @@ import struct
 import sys
 from collections import namedtuple
 
+import micropython
 import vfs
 
 PROJECT = __file__[: __file__.rindex("/tests/")]
@@ -50,7 +51,7 @@ BOOT = "# This file is executed on every boot (including wake-boot from deepslee
 REASON = "BOARD_RESET"
 SOFTWARE = os.getenv("BOARD_SOFTWARE_RESET", "")
 WIFI = "RAFT_DESK_WIFI"  # of stand_ins/network.py
-SOFT, SOFT_RAW = "soft", "soft, into the raw REPL"
+SOFT, SOFT_RAW, INTERRUPTED = "soft", "soft, into the raw REPL", "a program was interrupted"
 
 # What programs see
 Implementation = namedtuple(  # type: ignore[misc]
@@ -230,7 +231,27 @@ def run(code, name="<stdin>", kind="exec"):
     except SystemExit:
         soft_reset(SOFT)
     except BaseException as e:
+        if isinstance(e, KeyboardInterrupt) and is_heap_locked():
+            begin_again()
         return e
+
+
+def is_heap_locked():
+    """Whether Ctrl-C has jumped out of a collection (see `system.stop_on_signals`)."""
+    try:
+        bytearray(1)
+    except MemoryError:
+        return True
+    return False
+
+
+def begin_again():
+    """This interpreter can't be trusted any more: go on at the prompt of another one."""
+    while is_heap_locked():
+        micropython.heap_unlock()
+    write("\nKeyboardInterrupt: \n")
+    os.putenv(REASON, INTERRUPTED)
+    start_anew()
 
 
 def tell(error):
@@ -375,12 +396,12 @@ def main():
     machine.reset = reset
     reason = os.getenv(REASON)
     os.putenv(REASON, SOFTWARE)
-    if reason not in (SOFT, SOFT_RAW):
+    if reason not in (SOFT, SOFT_RAW, INTERRUPTED):
         write(reason)
     mount()
     become_board()
     is_raw = reason == SOFT_RAW
-    if run_file("boot.py") and not is_raw:
+    if reason != INTERRUPTED and run_file("boot.py") and not is_raw:
         run_file("main.py")
     repl(is_raw)
 
